@@ -1,0 +1,9 @@
+//! World-model networks, kernels, samplers and checkpoints.
+//!
+//! The lowest floor of the house: it knows candle and model folders, and nothing of windows, robots or projects.
+
+pub mod contract;
+pub mod frame;
+
+pub use contract::{Channel, ChannelMode, Contract, FrameSpec};
+pub use frame::Frame;

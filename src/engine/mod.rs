@@ -1,0 +1,3 @@
+//! The engine: everything heavy happens behind its messages, never in the window.
+
+pub mod protocol;

@@ -1,0 +1,295 @@
+//! The messages between a window (or a script) and an engine.
+//!
+//! A message is a serde value plus raw pictures beside it ([`Packet`]). The same messages run in process, over
+//! the pipes of a child process, and (later) over a WebSocket.
+
+use std::path::PathBuf;
+
+use forerun_models::Contract;
+use serde::{Deserialize, Serialize};
+
+/// Version of these messages; both ends refuse another one with a clear message.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Number of a job, chosen by the asking side, unique in a connection.
+pub type JobId = u64;
+
+/// A message with the raw pictures that belong to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Packet<T> {
+    /// The message itself.
+    pub message: T,
+    /// Raw RGB8 bytes, in the order in which the message mentions them.
+    pub blobs: Vec<Vec<u8>>,
+}
+
+/// Where the frames that a future starts from come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Start {
+    /// No frame at all: the model imagines the start from the words.
+    Nothing,
+    /// Picture files in order, or one clip; the last `history` frames up to frame `at` are used.
+    Files {
+        /// Pictures in order, or one clip.
+        paths: Vec<PathBuf>,
+        /// Frame to start from, counted from 0; the last one when absent.
+        at: Option<usize>,
+    },
+    /// An episode of a dataset; its recorded states and actions come along.
+    Episode {
+        /// Dataset folder.
+        dataset: PathBuf,
+        /// Episode number.
+        episode: usize,
+        /// Frame to start from, counted from 0.
+        at: usize,
+    },
+    /// Pictures sent beside the message (pasted, branched from a future, drawn by the virtual world).
+    Blobs {
+        /// (width, height) of each blob, in order.
+        sizes: Vec<(usize, usize)>,
+        /// State of each picture by channel name, where it is known (same length as `sizes`, or empty).
+        #[serde(default)]
+        states: Vec<Vec<(String, f32)>>,
+    },
+}
+
+/// The numbers that drive a future.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Actions {
+    /// None: the words alone (or nothing) drive the future.
+    Free,
+    /// Repeat the present state.
+    Hold,
+    /// One row a step; columns by name.
+    Track {
+        /// Channel names, one a column.
+        channels: Vec<String>,
+        /// `steps` rows of `channels.len()` numbers, in the contract's units.
+        rows: Vec<Vec<f32>>,
+    },
+    /// A file: CSV (header = channel names), Parquet or JSON.
+    File(PathBuf),
+    /// The recorded actions of an episode, from the start frame on.
+    Episode {
+        /// Dataset folder.
+        dataset: PathBuf,
+        /// Episode number.
+        episode: usize,
+    },
+}
+
+/// One job of imagining: everything that decides the pixels, but for the model's weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImagineSpec {
+    /// Model folder, or a name that `models list` shows.
+    pub model: String,
+    /// Where it starts.
+    pub start: Start,
+    /// Words, in any language; empty for none.
+    pub prompt: String,
+    /// Numbers.
+    pub actions: Actions,
+    /// Number of frames to imagine.
+    pub steps: usize,
+    /// One future a seed.
+    pub seeds: Vec<u64>,
+    /// Denoising steps a frame, 1..=8.
+    pub refine: usize,
+    /// Device: `cpu`, `cuda`, `cuda:0`, `metal`.
+    pub device: String,
+    /// Folder to write `seed-S/` into; nothing is written when absent.
+    pub out: Option<PathBuf>,
+}
+
+/// What the model's heads read off an imagined frame.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Name and value of each read-out (object and gripper pose in metres and degrees, contact, progress).
+    pub values: Vec<(String, f32)>,
+}
+
+/// From the window to the engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// First message.
+    Hello {
+        /// The asking side's [`PROTOCOL_VERSION`].
+        version: u32,
+    },
+    /// Names and contracts of the models that can be used.
+    ListModels {
+        /// Job number of the answer.
+        job: JobId,
+        /// Project folder, whose `models/` is listed too.
+        project: Option<PathBuf>,
+    },
+    /// Load a model now, so that the first future starts at once.
+    Warm {
+        /// Job number.
+        job: JobId,
+        /// Model folder or name.
+        model: String,
+        /// Device.
+        device: String,
+    },
+    /// Imagine futures; frames stream back.
+    Imagine {
+        /// Job number.
+        job: JobId,
+        /// What to imagine.
+        spec: ImagineSpec,
+    },
+    /// A new frame from the virtual world.
+    WorldFrame {
+        /// Job number.
+        job: JobId,
+        /// Look: `plain`, `rich` or a number.
+        look: String,
+        /// Seed of the scene.
+        seed: u64,
+    },
+    /// Pictures of a start, decoded and fitted to the model, without imagining (preview of what was dropped).
+    Preview {
+        /// Job number.
+        job: JobId,
+        /// What to look at.
+        start: Start,
+        /// Model whose size and familiarity check is applied.
+        model: String,
+    },
+    /// Stop a job within a second; it leaves a whole result or none.
+    Cancel {
+        /// Job to stop.
+        job: JobId,
+    },
+    /// Finish and leave.
+    Shutdown,
+}
+
+/// From the engine to the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Answer to `Hello`.
+    Ready {
+        /// The engine's [`PROTOCOL_VERSION`].
+        version: u32,
+        /// Software version.
+        software: String,
+        /// Devices that can be chosen.
+        devices: Vec<String>,
+    },
+    /// Answer to `ListModels`.
+    Models {
+        /// Job number.
+        job: JobId,
+        /// What was found.
+        models: Vec<ModelInfo>,
+    },
+    /// A model is in memory.
+    Warmed {
+        /// Job number.
+        job: JobId,
+        /// Which one.
+        model: ModelInfo,
+    },
+    /// How far a job is.
+    Progress {
+        /// Job number.
+        job: JobId,
+        /// Work done so far.
+        done: u64,
+        /// All work.
+        total: u64,
+        /// Seconds left, when they can be told.
+        seconds_left: Option<f32>,
+        /// What is being done, in words.
+        what: String,
+    },
+    /// One frame of one future (one blob). `index` 0 is the last start frame, 1 the first imagined one.
+    FutureFrame {
+        /// Job number.
+        job: JobId,
+        /// Which future.
+        seed: u64,
+        /// Frame number.
+        index: usize,
+        /// Picture width.
+        width: usize,
+        /// Picture height.
+        height: usize,
+        /// What the heads read.
+        reading: Reading,
+    },
+    /// Pictures that were asked for (`WorldFrame`, `Preview`): one blob each.
+    Pictures {
+        /// Job number.
+        job: JobId,
+        /// (width, height) of each blob.
+        sizes: Vec<(usize, usize)>,
+        /// State of each picture by channel name, where known.
+        states: Vec<Vec<(String, f32)>>,
+        /// One-step denoising residual against the contract's `familiar_residual`; above 1 = never seen the like.
+        unfamiliar: Option<f32>,
+        /// What a person should know (how it was fitted, what it shows).
+        note: String,
+    },
+    /// One future is whole.
+    FutureDone {
+        /// Job number.
+        job: JobId,
+        /// Which future.
+        seed: u64,
+        /// Folder with its record, when it was written.
+        folder: Option<PathBuf>,
+        /// The record (`future.json`).
+        record: serde_json::Value,
+    },
+    /// A job ended well.
+    Done {
+        /// Job number.
+        job: JobId,
+        /// One sentence.
+        summary: String,
+    },
+    /// A job was cancelled.
+    Cancelled {
+        /// Job number.
+        job: JobId,
+    },
+    /// A job failed; the text says what to do.
+    Failed {
+        /// Job number.
+        job: JobId,
+        /// What went wrong.
+        message: String,
+        /// What to do.
+        advice: String,
+    },
+    /// A line for the log.
+    Log {
+        /// `info`, `warn` or `error`.
+        level: String,
+        /// The line.
+        text: String,
+    },
+}
+
+/// A model as lists show it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Name.
+    pub name: String,
+    /// Folder.
+    pub folder: PathBuf,
+    /// sha256 of `model.safetensors`, lower-case hex.
+    pub sha256: String,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Its contract.
+    pub contract: Contract,
+}

@@ -1,0 +1,8 @@
+//! Projects, media, datasets, virtual worlds, the engine and its jobs, training runs, policies and robots.
+//!
+//! The middle floor of the house: it never knows egui.
+
+pub use forerun_models as models;
+pub use forerun_models::Frame;
+
+pub mod engine;
