@@ -4,6 +4,8 @@
 
 pub mod contract;
 pub mod frame;
+pub mod nn;
+pub mod random;
 
 pub use contract::{Channel, ChannelMode, Contract, FrameSpec};
 pub use frame::Frame;

@@ -1,0 +1,14 @@
+//! Building blocks of networks: operations with gradients, rotary tables, the time cache and the parameter store.
+//!
+//! [`ops`] chooses for each call between a fused CPU kernel with a hand-written backward pass and [`stock`], the same
+//! formula in plain candle operations, which serves every other device and every other number format.
+
+pub mod ops;
+pub mod params;
+pub mod rope;
+pub mod stock;
+pub mod time_cache;
+
+pub use params::{Init, Params};
+pub use rope::{RopeTable, rope_axial_2d, rope_table};
+pub use time_cache::TimeCache;

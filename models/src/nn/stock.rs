@@ -1,0 +1,199 @@
+//! The operations of [`super::ops`] in plain, differentiable candle operations.
+//!
+//! They run on every device and in every number format, and the fused kernels are tested against them. Only
+//! operations with a gradient are used: candle-nn's fused `rms_norm`, `softmax_last_dim` and `rope` drop the gradient
+//! without an error (huggingface/candle #2168). Norms and softmax are computed in f32 whatever the input is.
+
+use candle_core::{D, DType, Device, Result, Tensor};
+
+use super::RopeTable;
+use super::ops::QK_EPS;
+
+/// `x [.., K]` times `w [N, K]` transposed, plus `b [N]`.
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together.
+pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    let (n, k) = w.dims2()?;
+    let mut dims = x.dims().to_vec();
+    let Some(last) = dims.last_mut() else {
+        candle_core::bail!("linear: the input has no dimensions");
+    };
+    if *last != k {
+        candle_core::bail!("linear: the input ends in {last}, the weight takes {k}");
+    }
+    *last = n;
+    let y = x.reshape(((), k))?.matmul(&w.t()?)?;
+    let y = match b {
+        Some(b) => y.broadcast_add(b)?,
+        None => y,
+    };
+    y.reshape(dims)
+}
+
+/// `x / rms(x)` over the last dimension.
+fn normalise(x: &Tensor, eps: f64) -> Result<Tensor> {
+    let dtype = x.dtype();
+    let x = x.to_dtype(DType::F32)?;
+    let ms = x.sqr()?.mean_keepdim(D::Minus1)?;
+    x.broadcast_div(&(ms + eps)?.sqrt()?)?.to_dtype(dtype)
+}
+
+/// Part `at` of the modulation `m [G, C*D]`, as `[G, 1, D]`.
+fn part(m: &Tensor, at: usize, d: usize) -> Result<Tensor> {
+    m.narrow(1, at * d, d)?.unsqueeze(1)
+}
+
+/// See [`super::ops::norm_modulate`].
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together.
+pub fn norm_modulate(x: &Tensor, m: &Tensor, shift_at: usize, scale_at: usize, eps: f64) -> Result<Tensor> {
+    let (_, _, d) = x.dims3()?;
+    let scale = (part(m, scale_at, d)? + 1.0)?;
+    normalise(x, eps)?.broadcast_mul(&scale)?.broadcast_add(&part(m, shift_at, d)?)
+}
+
+/// See [`super::ops::gate_residual`].
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together.
+pub fn gate_residual(x: &Tensor, y: &Tensor, m: &Tensor, gate_at: usize) -> Result<Tensor> {
+    let (_, _, d) = x.dims3()?;
+    x + y.broadcast_mul(&part(m, gate_at, d)?)?
+}
+
+/// See [`super::ops::swiglu`].
+///
+/// # Errors
+/// When the last dimension is odd or missing.
+pub fn swiglu(ab: &Tensor) -> Result<Tensor> {
+    let two_f = ab.dim(D::Minus1)?;
+    if two_f % 2 != 0 {
+        candle_core::bail!("swiglu: the last dimension, {two_f}, is odd");
+    }
+    let f = two_f / 2;
+    ab.narrow(D::Minus1, 0, f)?.silu()? * ab.narrow(D::Minus1, f, f)?
+}
+
+/// See [`super::ops::rms_norm`].
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together.
+pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
+    normalise(x, eps)?.broadcast_mul(gain)
+}
+
+/// Turns `x [.., R, P, hd]` by the table, whose row is the index in dimension `R` (`P` is repeated).
+fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let half = x.dim(D::Minus1)? / 2;
+    let a = x.narrow(D::Minus1, 0, half)?;
+    let b = x.narrow(D::Minus1, half, half)?;
+    let first = (a.broadcast_mul(cos)? - b.broadcast_mul(sin)?)?;
+    let second = (b.broadcast_mul(cos)? + a.broadcast_mul(sin)?)?;
+    Tensor::cat(&[&first, &second], D::Minus1)
+}
+
+/// Softmax of f32 scores over the last dimension; the maximum is only a shift, so it carries no gradient.
+fn softmax(scores: &Tensor) -> Result<Tensor> {
+    let max = scores.max_keepdim(D::Minus1)?.detach();
+    let e = scores.broadcast_sub(&max)?.exp()?;
+    e.broadcast_div(&e.sum_keepdim(D::Minus1)?)
+}
+
+/// `softmax(q k^T / sqrt(hd) + mask) v` for `[N, heads, queries, hd]` against `[N, heads, keys, hd]`.
+pub(super) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    let hd = q.dim(D::Minus1)?;
+    let q = (q * (1.0 / (hd as f64).sqrt()))?.contiguous()?;
+    let scores = q.matmul(&k.t()?.contiguous()?)?.to_dtype(DType::F32)?;
+    let scores = match mask {
+        Some(mask) => scores.broadcast_add(mask)?,
+        None => scores,
+    };
+    softmax(&scores)?.to_dtype(v.dtype())?.matmul(&v.contiguous()?)
+}
+
+/// Splits `qkv [.., 3D]` into normalised and turned q, k and plain v, each `[.., heads, hd]`.
+///
+/// `cos` and `sin` must broadcast against `[.., heads, hd / 2]`.
+pub(super) fn split_qkv(
+    qkv: &Tensor,
+    heads: usize,
+    gains: &Tensor,
+    cos: &Tensor,
+    sin: &Tensor,
+) -> Result<[Tensor; 3]> {
+    let mut dims = qkv.dims().to_vec();
+    let three_d = dims.pop().unwrap_or(0);
+    if heads == 0 || three_d == 0 || three_d % (6 * heads) != 0 {
+        candle_core::bail!("attention: {three_d} columns do not hold q, k, v of {heads} even heads");
+    }
+    let d = three_d / 3;
+    let hd = d / heads;
+    dims.extend([heads, hd]);
+    let take = |i: usize| qkv.narrow(D::Minus1, i * d, d)?.contiguous()?.reshape(dims.as_slice());
+    let turned = |i: usize| {
+        let x = rms_norm(&take(i)?, &gains.get(i)?, QK_EPS)?;
+        rotate(&x, cos, sin)
+    };
+    Ok([turned(0)?, turned(1)?, take(2)?])
+}
+
+/// See [`super::ops::attention_space`].
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together.
+pub fn attention_space(qkv: &Tensor, heads: usize, gains: &Tensor, rope: &RopeTable) -> Result<Tensor> {
+    let (g, s, three_d) = qkv.dims3()?;
+    if rope.rows() != s {
+        candle_core::bail!("attention_space: {s} tokens, {} rotary rows", rope.rows());
+    }
+    let (cos, sin) = rope.tensors(qkv.device(), qkv.dtype())?;
+    let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
+    let [q, k, v] = split_qkv(qkv, heads, gains, &cos, &sin)?;
+    let o = attend(&q.transpose(1, 2)?, &k.transpose(1, 2)?, &v.transpose(1, 2)?, None)?;
+    o.transpose(1, 2)?.reshape((g, s, three_d / 3))
+}
+
+/// 0 where query step `i` may look at key step `j` (`i - window < j <= i`), minus infinity elsewhere; `[t, t]`.
+fn window_mask(t: usize, window: usize, device: &Device) -> Result<Tensor> {
+    let mut mask = vec![f32::NEG_INFINITY; t * t];
+    for (i, row) in mask.chunks_mut(t.max(1)).enumerate() {
+        for (j, m) in row.iter_mut().enumerate() {
+            if j <= i && i < j + window {
+                *m = 0.0;
+            }
+        }
+    }
+    Tensor::from_vec(mask, (t, t), device)
+}
+
+/// See [`super::ops::attention_time`].
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together, or the window is 0.
+pub fn attention_time(
+    qkv: &Tensor,
+    heads: usize,
+    gains: &Tensor,
+    rope: &RopeTable,
+    window: usize,
+) -> Result<Tensor> {
+    let (b, t, p, three_d) = qkv.dims4()?;
+    if rope.rows() != t {
+        candle_core::bail!("attention_time: {t} steps, {} rotary rows", rope.rows());
+    }
+    if window == 0 {
+        candle_core::bail!("attention_time: the window must hold at least one step");
+    }
+    let (cos, sin) = rope.tensors(qkv.device(), qkv.dtype())?;
+    let half = rope.half_dim();
+    let (cos, sin) = (cos.reshape((t, 1, 1, half))?, sin.reshape((t, 1, 1, half))?);
+    let [q, k, v] = split_qkv(qkv, heads, gains, &cos, &sin)?;
+    // [B, T, P, H, hd] -> [B * P, H, T, hd]
+    let hd = three_d / 3 / heads;
+    let by_place = |x: &Tensor| x.permute((0, 2, 3, 1, 4))?.contiguous()?.reshape((b * p, heads, t, hd));
+    let mask = window_mask(t, window, qkv.device())?;
+    let o = attend(&by_place(&q)?, &by_place(&k)?, &by_place(&v)?, Some(&mask))?;
+    o.reshape((b, p, heads, t, hd))?.permute((0, 3, 1, 2, 4))?.contiguous()?.reshape((b, t, p, three_d / 3))
+}
