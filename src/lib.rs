@@ -6,3 +6,7 @@ pub use forerun_models as models;
 pub use forerun_models::Frame;
 
 pub mod engine;
+pub mod failure;
+pub mod fsx;
+
+pub use failure::Failure;

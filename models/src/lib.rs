@@ -7,5 +7,5 @@ pub mod frame;
 pub mod nn;
 pub mod random;
 
-pub use contract::{Channel, ChannelMode, Contract, FrameSpec};
+pub use contract::{Channel, ChannelMode, Contract, ContractError, FrameSpec};
 pub use frame::Frame;

@@ -45,6 +45,13 @@ pub enum Start {
         /// Frame to start from, counted from 0.
         at: usize,
     },
+    /// A frame of a saved future: a branch. The start frames, imagined frames and actions before it come along.
+    Future {
+        /// Folder of the future (`…/seed-S`, with its `future.json`).
+        folder: PathBuf,
+        /// Frame to start from: 0 is the last start frame, 1 the first imagined one.
+        at: usize,
+    },
     /// Pictures sent beside the message (pasted, branched from a future, drawn by the virtual world).
     Blobs {
         /// (width, height) of each blob, in order.
@@ -104,6 +111,54 @@ pub struct ImagineSpec {
     pub out: Option<PathBuf>,
 }
 
+/// One job of recording: our own virtual world makes a dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordSpec {
+    /// Which world: `tabletop`.
+    pub world: String,
+    /// `play`, `expert`, `noisy` or `idle`.
+    pub behaviour: String,
+    /// Number of episodes.
+    pub episodes: usize,
+    /// Seed of the first episode's scene.
+    pub seed: u64,
+    /// Look: `plain`, `rich` or a number.
+    pub look: String,
+    /// Width and height of the pictures in pixels.
+    pub size: usize,
+    /// Pictures a second.
+    pub fps: u32,
+    /// Dataset folder to write.
+    pub out: PathBuf,
+}
+
+/// One job of scoring: a model's futures against a dataset's recorded ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreSpec {
+    /// Model folder, or a name that `models list` shows.
+    pub model: String,
+    /// Dataset folder.
+    pub dataset: PathBuf,
+    /// First and last episode (both included); all when absent.
+    pub episodes: Option<(usize, usize)>,
+    /// Steps ahead to judge at.
+    pub horizons: Vec<usize>,
+    /// Number of windows, spread over the episodes; chosen from their length when absent.
+    pub windows: Option<usize>,
+    /// Denoising steps a frame, 1..=8.
+    pub refine: usize,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Device: `cpu`, `cuda`, `cuda:0`, `metal`.
+    pub device: String,
+    /// Also check that words move the right thing the right way (`text.*`).
+    #[serde(default)]
+    pub text: bool,
+    /// Also check that this many frames in a row stay sharp and keep their objects (`long.*`).
+    #[serde(default)]
+    pub long: Option<usize>,
+}
+
 /// What the model's heads read off an imagined frame.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
@@ -160,6 +215,48 @@ pub enum Request {
         start: Start,
         /// Model whose size and familiarity check is applied.
         model: String,
+    },
+    /// Make a dataset with the virtual world.
+    Record {
+        /// Job number.
+        job: JobId,
+        /// What to record.
+        spec: RecordSpec,
+    },
+    /// Score a model on a dataset; the numbers come as [`Event::Report`].
+    Score {
+        /// Job number.
+        job: JobId,
+        /// What to score.
+        spec: ScoreSpec,
+    },
+    /// Imagine the future of a record again, bit for bit, from the start frames beside it.
+    Again {
+        /// Job number.
+        job: JobId,
+        /// A `future.json`, or the folder that holds it.
+        record: PathBuf,
+        /// Model to use instead of the recorded name, when that has moved.
+        #[serde(default)]
+        model: Option<String>,
+        /// Folder to write `seed-S/` into; nothing is written when absent.
+        out: Option<PathBuf>,
+    },
+    /// Read a saved future: its frames come as [`Event::FutureFrame`], its record as [`Event::FutureDone`].
+    OpenFuture {
+        /// Job number.
+        job: JobId,
+        /// Folder of the future, or its `future.json`.
+        folder: PathBuf,
+    },
+    /// Copy a saved future (record, frames, clip, start) to another folder, whole or not at all.
+    SaveFuture {
+        /// Job number.
+        job: JobId,
+        /// Folder of the future (`…/seed-S`).
+        folder: PathBuf,
+        /// Folder to make; must not exist yet.
+        to: PathBuf,
     },
     /// Stop a job within a second; it leaves a whole result or none.
     Cancel {
@@ -249,6 +346,21 @@ pub enum Event {
         /// The record (`future.json`).
         record: serde_json::Value,
     },
+    /// Numbers that a job found (`Score`), before its `Done`.
+    Report {
+        /// Job number.
+        job: JobId,
+        /// The numbers, with the keys of the command line's `--json`.
+        value: serde_json::Value,
+    },
+    /// The engine's process has ended (crash, out of memory, killed). Each of its unfinished jobs has had its own
+    /// `Failed` just before. Made by the client, never sent over a wire.
+    EngineGone {
+        /// What happened, in words.
+        reason: String,
+        /// Whether a new engine is being started; `Ready` follows when it answers.
+        restarting: bool,
+    },
     /// A job ended well.
     Done {
         /// Job number.
@@ -292,4 +404,33 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Its contract.
     pub contract: Contract,
+}
+
+impl Request {
+    /// The job that this request starts, and that therefore will end with `Done`, `Cancelled` or `Failed`.
+    pub fn job(&self) -> Option<JobId> {
+        match self {
+            Self::Hello { .. } | Self::Cancel { .. } | Self::Shutdown => None,
+            Self::ListModels { job, .. }
+            | Self::Warm { job, .. }
+            | Self::Imagine { job, .. }
+            | Self::WorldFrame { job, .. }
+            | Self::Preview { job, .. }
+            | Self::Record { job, .. }
+            | Self::Score { job, .. }
+            | Self::Again { job, .. }
+            | Self::OpenFuture { job, .. }
+            | Self::SaveFuture { job, .. } => Some(*job),
+        }
+    }
+}
+
+impl Event {
+    /// The job that this event ends.
+    pub fn ended_job(&self) -> Option<JobId> {
+        match self {
+            Self::Done { job, .. } | Self::Cancelled { job } | Self::Failed { job, .. } => Some(*job),
+            _ => None,
+        }
+    }
 }
