@@ -1,3 +1,34 @@
 //! The engine: everything heavy happens behind its messages, never in the window.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `protocol` | the messages |
+//! | `wire`, `stdio`, `child` | messages between processes |
+//! | `queue`, `outbox`, `client` | the window's end |
+//! | `core`, `lane`, `job` | the engine's end: lines of jobs, cancel, progress, panics |
+//! | `places`, `models`, `backend`, `device` | models: where they are, in memory, what they can do, where they run |
+//! | `start`, `fit`, `track`, `track_files` | what a future starts from and what drives it |
+//! | `imagine`, `record` | futures and their records |
+//! | `jobs` | one function a request |
 
+pub mod backend;
+mod child;
+pub mod client;
+pub mod core;
+pub mod device;
+pub mod fit;
+pub mod job;
+pub mod jobs;
+pub mod lane;
+pub mod models;
+mod outbox;
+pub mod places;
 pub mod protocol;
+mod queue;
+pub mod record;
+pub mod stdio;
+pub mod track;
+mod track_files;
+pub mod wire;
+
+pub use client::EngineClient;

@@ -1,0 +1,135 @@
+//! The engine itself: takes requests, runs jobs, tells events.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::job::{JobContext, JobEnd, Sink};
+use super::lane::{CancelFound, Lane, Registry};
+use super::places::Places;
+use super::protocol::{Event, JobId, PROTOCOL_VERSION, Packet, Request};
+use super::{device, jobs};
+use crate::failure::Failure;
+
+/// How long jobs get to clean up when the engine ends; what they were writing has a temporary name.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// A running engine. Dropped, it cancels its jobs and waits a moment for them to clean up.
+pub struct Engine {
+    registry: Registry,
+    sink: Sink,
+    /// Jobs that need the whole machine, one at a time.
+    heavy: Lane,
+    /// Quick questions, answered beside a heavy job.
+    light: Lane,
+    tools: Arc<jobs::Tools>,
+}
+
+impl Engine {
+    /// Starts an engine whose events go to `sink` (called from several threads; may wait, which holds back the
+    /// job that tells).
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn start(sink: Sink) -> Result<Self, Failure> {
+        let registry = Registry::default();
+        let no_threads = |e: std::io::Error| {
+            Failure::new(
+                format!("The system gives no more threads: {e}."),
+                "Close other programs and try again.",
+            )
+        };
+        let heavy = Lane::new("engine-heavy", 1, registry.clone(), sink.clone()).map_err(no_threads)?;
+        let light = Lane::new("engine-light", 2, registry.clone(), sink.clone()).map_err(no_threads)?;
+        Ok(Self { registry, sink, heavy, light, tools: Arc::default() })
+    }
+
+    /// Takes one request. `false` when it was the last one ([`Request::Shutdown`]).
+    pub fn handle(&self, packet: Packet<Request>) -> bool {
+        let Packet { message, .. } = packet;
+        match message {
+            Request::Hello { version } => self.hello(version),
+            Request::Cancel { job } => {
+                if self.registry.cancel(job) == CancelFound::Waiting {
+                    self.tell(Event::Cancelled { job });
+                }
+            }
+            Request::Shutdown => {
+                self.registry.cancel_all();
+                return false;
+            }
+            Request::ListModels { job, project } => {
+                self.light(job, move |_, context| {
+                    let (models, broken) = Places::standard(project.as_deref()).list();
+                    for failure in broken {
+                        context.log("warn", failure.text());
+                    }
+                    let summary = format!("{} models", models.len());
+                    context.send(Event::Models { job: context.job, models }, Vec::new());
+                    Ok(summary)
+                });
+            }
+            Request::Warm { job, model, device } => {
+                self.heavy(job, move |tools, context| jobs::warm(tools, context, &model, &device));
+            }
+            other => {
+                if let Some(job) = other.job() {
+                    let message = "This engine does not know that request yet.".to_owned();
+                    self.tell(Event::Failed { job, message, advice: "Update Forerun.".into() });
+                }
+            }
+        }
+        true
+    }
+
+    fn tell(&self, message: Event) {
+        (self.sink)(Packet { message, blobs: Vec::new() });
+    }
+
+    fn hello(&self, version: u32) {
+        if version == PROTOCOL_VERSION {
+            self.tell(Event::Ready {
+                version: PROTOCOL_VERSION,
+                software: env!("CARGO_PKG_VERSION").to_owned(),
+                devices: device::names(),
+            });
+        } else {
+            let text = format!(
+                "the window speaks version {version} and this engine version {PROTOCOL_VERSION}: \
+                 use the same version of Forerun on both sides"
+            );
+            self.tell(Event::Log { level: "error".into(), text });
+        }
+    }
+
+    fn heavy(
+        &self,
+        job: JobId,
+        body: impl FnOnce(&jobs::Tools, &JobContext) -> Result<String, JobEnd> + Send + 'static,
+    ) {
+        if !self.registry.is_empty() {
+            let what = "waiting for the job before it".to_owned();
+            self.tell(Event::Progress { job, done: 0, total: 0, seconds_left: None, what });
+        }
+        let tools = self.tools.clone();
+        self.heavy.submit(job, move |context| body(&tools, context));
+    }
+
+    fn light(
+        &self,
+        job: JobId,
+        body: impl FnOnce(&jobs::Tools, &JobContext) -> Result<String, JobEnd> + Send + 'static,
+    ) {
+        let tools = self.tools.clone();
+        self.light.submit(job, move |context| body(&tools, context));
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.registry.cancel_all();
+        let deadline = Instant::now() + GRACE;
+        while !self.registry.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
