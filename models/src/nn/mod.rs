@@ -3,6 +3,7 @@
 //! [`ops`] chooses for each call between a fused CPU kernel with a hand-written backward pass and [`stock`], the same
 //! formula in plain candle operations, which serves every other device and every other number format.
 
+mod fused;
 pub mod ops;
 pub mod params;
 pub mod rope;

@@ -3,11 +3,11 @@
 //! Every function takes the fused CPU kernel when all inputs are contiguous f32 tensors on the CPU, and the formula in
 //! plain candle operations ([`super::stock`]) otherwise.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
 
 pub use super::rope::{RopeTable, rope_axial_2d, rope_table};
-use super::stock;
 pub use super::time_cache::TimeCache;
+use super::{fused, stock};
 
 /// Epsilon of the RMS norm of queries and keys.
 pub const QK_EPS: f64 = 1e-6;
@@ -17,7 +17,23 @@ pub const QK_EPS: f64 = 1e-6;
 /// # Errors
 /// When shapes, formats or devices do not fit together.
 pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
-    stock::linear(x, w, b)
+    let fits = match b {
+        Some(b) => fused::usable(&[x, w, b]),
+        None => fused::usable(&[x, w]),
+    };
+    if !fits || x.dims().is_empty() {
+        return stock::linear(x, w, b);
+    }
+    let (n, k) = w.dims2()?;
+    let mut dims = x.dims().to_vec();
+    if dims.last() != Some(&k) || b.is_some_and(|b| b.dims() != [n]) {
+        candle_core::bail!("linear: input {dims:?}, weight {:?}, bias {:?}", w.dims(), b.map(|b| b.dims()));
+    }
+    let y = fused::linear(&x.reshape(((), k))?, w, b)?;
+    if let Some(last) = dims.last_mut() {
+        *last = n;
+    }
+    y.reshape(dims)
 }
 
 /// RMS norm without gain, then per-group scale and shift (adaptive norm, Peebles & Xie 2022,
@@ -29,7 +45,11 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
 /// # Errors
 /// When shapes, formats or devices do not fit together.
 pub fn norm_modulate(x: &Tensor, m: &Tensor, shift_at: usize, scale_at: usize, eps: f64) -> Result<Tensor> {
-    stock::norm_modulate(x, m, shift_at, scale_at, eps)
+    check_modulation("norm_modulate", x, m, &[shift_at, scale_at])?;
+    if shift_at == scale_at || !fused::usable(&[x, m]) {
+        return stock::norm_modulate(x, m, shift_at, scale_at, eps);
+    }
+    fused::norm_modulate(x, m, shift_at, scale_at, eps)
 }
 
 /// `x + m[gate_at] * y` for `x, y [G, S, D]` and `m [G, C*D]`, the gate being one vector of `D` per group.
@@ -37,7 +57,14 @@ pub fn norm_modulate(x: &Tensor, m: &Tensor, shift_at: usize, scale_at: usize, e
 /// # Errors
 /// When shapes, formats or devices do not fit together.
 pub fn gate_residual(x: &Tensor, y: &Tensor, m: &Tensor, gate_at: usize) -> Result<Tensor> {
-    stock::gate_residual(x, y, m, gate_at)
+    check_modulation("gate_residual", x, m, &[gate_at])?;
+    if x.dims() != y.dims() {
+        candle_core::bail!("gate_residual: {:?} and {:?} differ", x.dims(), y.dims());
+    }
+    if !fused::usable(&[x, y, m]) {
+        return stock::gate_residual(x, y, m, gate_at);
+    }
+    fused::gate_residual(x, y, m, gate_at)
 }
 
 /// `silu(a) * b` for `ab [.., 2F]`, `a` being the first `F` columns (Shazeer 2020,
@@ -46,7 +73,10 @@ pub fn gate_residual(x: &Tensor, y: &Tensor, m: &Tensor, gate_at: usize) -> Resu
 /// # Errors
 /// When the last dimension is odd or missing.
 pub fn swiglu(ab: &Tensor) -> Result<Tensor> {
-    stock::swiglu(ab)
+    if ab.elem_count() == 0 || ab.dim(D::Minus1)? % 2 != 0 || !fused::usable(&[ab]) {
+        return stock::swiglu(ab);
+    }
+    fused::swiglu(ab)
 }
 
 /// `x / (1 + exp(-x))`.
@@ -54,7 +84,7 @@ pub fn swiglu(ab: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When the device fails.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    x.silu()
+    if fused::usable(&[x]) { fused::silu(x) } else { x.silu() }
 }
 
 /// `x / sqrt(mean(x^2) + eps) * gain` over the last dimension of `x [.., D]`, `gain [D]`.
@@ -62,7 +92,14 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When shapes, formats or devices do not fit together.
 pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
-    stock::rms_norm(x, gain, eps)
+    let d = x.dim(D::Minus1)?;
+    if gain.dims() != [d] {
+        candle_core::bail!("rms_norm: input {:?}, gain {:?}", x.dims(), gain.dims());
+    }
+    if d == 0 || !fused::usable(&[x, gain]) {
+        return stock::rms_norm(x, gain, eps);
+    }
+    fused::rms_norm(x, gain, eps)
 }
 
 /// Full attention among the `S` tokens of each group: `qkv [G, S, 3D]` -> `[G, S, D]`.
@@ -75,7 +112,12 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
 /// # Errors
 /// When shapes, formats or devices do not fit together.
 pub fn attention_space(qkv: &Tensor, heads: usize, gains: &Tensor, rope: &RopeTable) -> Result<Tensor> {
-    stock::attention_space(qkv, heads, gains, rope)
+    let (_, s, three_d) = qkv.dims3()?;
+    check_heads("attention_space", three_d, heads, gains, rope, s)?;
+    if !fused::usable(&[qkv, gains]) {
+        return stock::attention_space(qkv, heads, gains, rope);
+    }
+    fused::attention_space(qkv, heads, gains, rope)
 }
 
 /// Causal attention along time at each place: `qkv [B, T, P, 3D]` -> `[B, T, P, D]`.
@@ -92,5 +134,54 @@ pub fn attention_time(
     rope: &RopeTable,
     window: usize,
 ) -> Result<Tensor> {
-    stock::attention_time(qkv, heads, gains, rope, window)
+    let (_, t, _, three_d) = qkv.dims4()?;
+    check_heads("attention_time", three_d, heads, gains, rope, t)?;
+    if window == 0 {
+        candle_core::bail!("attention_time: the window must hold at least one step");
+    }
+    if !fused::usable(&[qkv, gains]) {
+        return stock::attention_time(qkv, heads, gains, rope, window);
+    }
+    fused::attention_time(qkv, heads, gains, rope, window)
+}
+
+/// Fails unless `m` is `[G, C*D]` for `x [G, S, D]` and holds the vectors `parts`.
+fn check_modulation(what: &str, x: &Tensor, m: &Tensor, parts: &[usize]) -> Result<()> {
+    let (g, _, d) = x.dims3()?;
+    let (mg, md) = m.dims2()?;
+    if d == 0 || g != mg || md % d != 0 || parts.iter().any(|&p| p >= md / d) {
+        candle_core::bail!(
+            "{what}: {:?} does not go with the modulation {:?}, parts {parts:?}",
+            x.dims(),
+            m.dims()
+        );
+    }
+    Ok(())
+}
+
+/// Fails unless `three_d` columns are q, k, v of even heads, with fitting gains and a rotary row per position.
+pub(super) fn check_heads(
+    what: &str,
+    three_d: usize,
+    heads: usize,
+    gains: &Tensor,
+    rope: &RopeTable,
+    positions: usize,
+) -> Result<()> {
+    if heads == 0 || three_d == 0 || three_d % (6 * heads) != 0 {
+        candle_core::bail!("{what}: {three_d} columns do not hold q, k, v of {heads} even heads");
+    }
+    let hd = three_d / 3 / heads;
+    if gains.dims() != [2, hd] {
+        candle_core::bail!("{what}: the gains are {:?}, not [2, {hd}]", gains.dims());
+    }
+    if rope.half_dim() * 2 != hd || rope.rows() != positions {
+        candle_core::bail!(
+            "{what}: the rotary table is {} x {}, not {positions} x {}",
+            rope.rows(),
+            rope.half_dim(),
+            hd / 2
+        );
+    }
+    Ok(())
 }

@@ -102,7 +102,7 @@ fn softmax(scores: &Tensor) -> Result<Tensor> {
 }
 
 /// `softmax(q k^T / sqrt(hd) + mask) v` for `[N, heads, queries, hd]` against `[N, heads, keys, hd]`.
-pub(super) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     let hd = q.dim(D::Minus1)?;
     let q = (q * (1.0 / (hd as f64).sqrt()))?.contiguous()?;
     let scores = q.matmul(&k.t()?.contiguous()?)?.to_dtype(DType::F32)?;
@@ -116,13 +116,7 @@ pub(super) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) 
 /// Splits `qkv [.., 3D]` into normalised and turned q, k and plain v, each `[.., heads, hd]`.
 ///
 /// `cos` and `sin` must broadcast against `[.., heads, hd / 2]`.
-pub(super) fn split_qkv(
-    qkv: &Tensor,
-    heads: usize,
-    gains: &Tensor,
-    cos: &Tensor,
-    sin: &Tensor,
-) -> Result<[Tensor; 3]> {
+fn split_qkv(qkv: &Tensor, heads: usize, gains: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<[Tensor; 3]> {
     let mut dims = qkv.dims().to_vec();
     let three_d = dims.pop().unwrap_or(0);
     if heads == 0 || three_d == 0 || three_d % (6 * heads) != 0 {
@@ -196,4 +190,29 @@ pub fn attention_time(
     let mask = window_mask(t, window, qkv.device())?;
     let o = attend(&by_place(&q)?, &by_place(&k)?, &by_place(&v)?, Some(&mask))?;
     o.reshape((b, p, heads, t, hd))?.permute((0, 3, 1, 2, 4))?.contiguous()?.reshape((b, t, p, three_d / 3))
+}
+
+/// One step of generation, as [`super::fused::attention_step`].
+pub(super) fn attention_step(
+    qkv: &Tensor,
+    heads: usize,
+    gains: &Tensor,
+    rope: &RopeTable,
+    past: &[(&Tensor, &Tensor)],
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let (b, _, p, three_d) = qkv.dims4()?;
+    let d = three_d / 3;
+    let (cos, sin) = rope.tensors(qkv.device(), qkv.dtype())?;
+    let [q, k, v] = split_qkv(qkv, heads, gains, &cos, &sin)?;
+    let (k, v) = (k.reshape((b * p, d))?, v.reshape((b * p, d))?);
+    // [B * P, D] of each step -> [B * P, H, steps, hd]
+    let steps = |of: Vec<&Tensor>| {
+        let n = of.len();
+        Tensor::stack(&of, 1)?.reshape((b * p, n, heads, d / heads))?.transpose(1, 2)
+    };
+    let ks = steps(past.iter().map(|s| s.0).chain([&k]).collect())?;
+    let vs = steps(past.iter().map(|s| s.1).chain([&v]).collect())?;
+    let q = q.reshape((b * p, heads, 1, d / heads))?;
+    let out = attend(&q, &ks, &vs, None)?.reshape((b, 1, p, d))?;
+    Ok((out, k, v))
 }

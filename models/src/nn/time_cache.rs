@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use candle_core::{Result, Tensor};
 
+use super::ops::check_heads;
 use super::rope::rope_table;
-use super::stock;
+use super::{fused, stock};
 
 /// Normalised and turned keys and plain values of the last steps of one attention layer.
 ///
@@ -22,8 +23,9 @@ pub struct TimeCache {
 #[derive(Debug, Clone)]
 struct Step {
     t: usize,
-    /// `[B * P, H, 1, hd]`
+    /// Normalised and turned keys, `[B * P, D]`.
     k: Tensor,
+    /// Values, `[B * P, D]`.
     v: Tensor,
 }
 
@@ -71,25 +73,20 @@ impl TimeCache {
         if heads == 0 || self.window == 0 || three_d % (6 * heads) != 0 {
             candle_core::bail!("TimeCache: {three_d} columns, {heads} heads, window {}", self.window);
         }
-        let hd = three_d / 3 / heads;
-        let rope = rope_table(&[t as f32], hd / 2, self.base);
-        let (cos, sin) = rope.tensors(qkv.device(), qkv.dtype())?;
-        let qkv = qkv.detach();
-        let gains = gains.detach();
-        let [q, k, v] = stock::split_qkv(&qkv, heads, &gains, &cos, &sin)?;
-        let by_place = |x: &Tensor| x.reshape((b * p, heads, 1, hd));
-        let (q, k, v) = (by_place(&q)?, by_place(&k)?, by_place(&v)?);
-        let seen = |s: &&Step| s.t < t && s.t + self.window > t;
-        let mut ks: Vec<&Tensor> = self.steps.iter().filter(seen).map(|s| &s.k).collect();
-        let mut vs: Vec<&Tensor> = self.steps.iter().filter(seen).map(|s| &s.v).collect();
-        ks.push(&k);
-        vs.push(&v);
-        let out = stock::attend(&q, &Tensor::cat(&ks, 2)?, &Tensor::cat(&vs, 2)?, None)?.reshape((
-            b,
-            1,
-            p,
-            three_d / 3,
-        ))?;
+        let rope = rope_table(&[t as f32], three_d / 3 / heads / 2, self.base);
+        check_heads("TimeCache", three_d, heads, gains, &rope, 1)?;
+        let (qkv, gains) = (qkv.detach().contiguous()?, gains.detach().contiguous()?);
+        let rows = b * p;
+        if let Some(s) = self.steps.iter().find(|s| s.k.dims() != [rows, three_d / 3]) {
+            candle_core::bail!("TimeCache holds {:?}, the step is [{rows}, {}]", s.k.dims(), three_d / 3);
+        }
+        let seen: Vec<(&Tensor, &Tensor)> =
+            self.steps.iter().filter(|s| s.t < t && s.t + self.window > t).map(|s| (&s.k, &s.v)).collect();
+        let (out, k, v) = if fused::usable(&[&qkv, &gains]) {
+            fused::attention_step(&qkv, heads, &gains, &rope, &seen)?
+        } else {
+            stock::attention_step(&qkv, heads, &gains, &rope, &seen)?
+        };
         if commit {
             self.steps.retain(|s| s.t < t);
             self.steps.push_back(Step { t, k, v });

@@ -1,0 +1,302 @@
+//! The matrix product and what belongs to a linear layer.
+
+use super::matrix::{View, ViewMut};
+use super::precision::{self, Precision};
+use super::threads::{Shared, for_each};
+
+/// Size of the blocks of the result that f32 products are cut into. Fixed, because the `gemm` crate may choose another
+/// order of additions for another size: with fixed blocks the bits do not depend on the number of threads.
+const BLOCK_ROWS: usize = 256;
+const BLOCK_COLS: usize = 512;
+
+/// Where a block of the result goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) start: *mut f32,
+    pub(crate) row_stride: usize,
+}
+
+// SAFETY: blocks given to different threads are disjoint.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl Target {
+    /// The same target, moved to element (r, c).
+    ///
+    /// # Safety
+    /// (r, c) must lie inside the matrix.
+    pub(crate) unsafe fn at(self, r: usize, c: usize) -> Self {
+        // SAFETY: promised by the caller.
+        Self { start: unsafe { self.start.add(r * self.row_stride + c) }, ..self }
+    }
+}
+
+/// `c = a b`, or `c += a b` with `add`, in this thread's [`Precision`].
+///
+/// # Panics
+/// When shapes do not fit together.
+pub fn matmul(a: View<'_>, b: View<'_>, c: ViewMut<'_>, add: bool) {
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    assert!(b.rows() == k && c.rows == m && c.cols == n, "matmul: {m}x{k} times {}x{n}", b.rows());
+    if m == 0 || n == 0 {
+        return;
+    }
+    let target = Target { start: c.data.as_mut_ptr(), row_stride: c.row_stride };
+    let work = m.saturating_mul(n).saturating_mul(k) / 16;
+    #[cfg(target_arch = "x86_64")]
+    if precision::current() == Precision::Bf16 {
+        // Here bits do not depend on the cut, so each thread gets one strip of whole tiles.
+        let threads = super::threads::current();
+        let by_rows = m >= n;
+        let (length, tile) = if by_rows { (m, super::bf16::TILE_ROWS) } else { (n, super::bf16::TILE_COLS) };
+        let strip = length.div_ceil(threads).next_multiple_of(tile);
+        for_each(length.div_ceil(strip), work, |i| {
+            let (at, len) = (i * strip, strip.min(length - i * strip));
+            // SAFETY: level() has found AVX512-BF16 (else the precision would be f32), shapes were checked above,
+            // strips are disjoint.
+            unsafe {
+                if by_rows {
+                    super::bf16::matmul(a.part(at, len, 0, k), b, target.at(at, 0), add);
+                } else {
+                    super::bf16::matmul(a, b.part(0, k, at, len), target.at(0, at), add);
+                }
+            }
+        });
+        return;
+    }
+    let _ = Precision::F32;
+    let (down, across) = (m.div_ceil(BLOCK_ROWS), n.div_ceil(BLOCK_COLS));
+    for_each(down * across, work, |i| {
+        let (r, l) = (i / across * BLOCK_ROWS, i % across * BLOCK_COLS);
+        let (h, w) = (BLOCK_ROWS.min(m - r), BLOCK_COLS.min(n - l));
+        // SAFETY: shapes were checked above; blocks are disjoint.
+        unsafe { f32_block(a.part(r, h, 0, k), b.part(0, k, l, w), target.at(r, l), add) };
+    });
+}
+
+/// One block with the `gemm` crate.
+///
+/// # Safety
+/// `c` must point to a matrix of `a.rows() x b.cols()` that nobody else touches meanwhile.
+unsafe fn f32_block(a: View<'_>, b: View<'_>, c: Target, add: bool) {
+    // SAFETY: `View` holds only matrices inside their slices; `c` is promised by the caller.
+    unsafe {
+        gemm::gemm(
+            a.rows(),
+            b.cols(),
+            a.cols(),
+            c.start,
+            1,
+            c.row_stride as isize,
+            add,
+            a.start(),
+            a.col_stride() as isize,
+            a.row_stride() as isize,
+            b.start(),
+            b.col_stride() as isize,
+            b.row_stride() as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// `y = x w^T + b` for `x [m, k]`, `w [n, k]`, `b [n]`, `y [m, n]`.
+pub fn linear(x: &[f32], w: &[f32], b: Option<&[f32]>, m: usize, k: usize, n: usize, y: &mut [f32]) {
+    assert!(x.len() == m * k && w.len() == n * k && y.len() == m * n);
+    if let Some(b) = b {
+        assert_eq!(b.len(), n);
+        y.chunks_exact_mut(n.max(1)).for_each(|row| row.copy_from_slice(b));
+    }
+    matmul(View::dense(x, m, k), View::dense(w, n, k).t(), ViewMut::dense(y, m, n), b.is_some());
+}
+
+/// `dx = dy w`.
+pub fn linear_dx(dy: &[f32], w: &[f32], m: usize, k: usize, n: usize, dx: &mut [f32]) {
+    matmul(View::dense(dy, m, n), View::dense(w, n, k), ViewMut::dense(dx, m, k), false);
+}
+
+/// `dw = dy^T x`.
+pub fn linear_dw(dy: &[f32], x: &[f32], m: usize, k: usize, n: usize, dw: &mut [f32]) {
+    matmul(View::dense(dy, m, n).t(), View::dense(x, m, k), ViewMut::dense(dw, n, k), false);
+}
+
+#[inline(always)]
+fn sum_rows_body<const FMA: bool>(x: &[f32], width: usize, left: usize, sum: &mut [f32]) {
+    sum.fill(0.0);
+    for row in x.chunks_exact(width) {
+        let row = &row[left..left + sum.len()];
+        sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+    }
+}
+
+multiversion! {
+    fn sum_rows(x: &[f32], width: usize, left: usize, sum: &mut [f32]) = sum_rows_body;
+}
+
+/// `sum[c]` = sum of column `c` of `x`, from the first row to the last.
+pub fn column_sum(x: &[f32], sum: &mut [f32]) {
+    /// 2 KiB of sums stay in the registers and the first cache while rows stream by.
+    const COLS: usize = 512;
+    let n = sum.len();
+    if n == 0 {
+        return;
+    }
+    assert!(x.len().is_multiple_of(n));
+    let out = Shared::new(sum);
+    for_each(n.div_ceil(COLS), x.len(), |i| {
+        let len = COLS.min(n - i * COLS);
+        // SAFETY: blocks of columns are disjoint.
+        sum_rows(x, n, i * COLS, unsafe { out.part(i * COLS, len) });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::threads;
+    use super::*;
+    use crate::random::Random;
+
+    fn normal(n: usize, stream: u64) -> Vec<f32> {
+        let mut x = vec![0.0; n];
+        Random::new(11, stream, 0).fill_normal(0, &mut x);
+        x
+    }
+
+    /// The product in f64.
+    fn reference(a: View<'_>, b: View<'_>) -> Vec<f64> {
+        let mut c = vec![0.0; a.rows() * b.cols()];
+        for i in 0..a.rows() {
+            for l in 0..a.cols() {
+                for j in 0..b.cols() {
+                    c[i * b.cols() + j] += f64::from(a.at(i, l)) * f64::from(b.at(l, j));
+                }
+            }
+        }
+        c
+    }
+
+    /// Root mean square error over root mean square.
+    fn relative_error(got: &[f32], want: &[f64]) -> f64 {
+        let error: f64 = got.iter().zip(want).map(|(g, w)| (f64::from(*g) - w).powi(2)).sum();
+        (error / want.iter().map(|w| w * w).sum::<f64>().max(1e-300)).sqrt()
+    }
+
+    fn check(precision: Precision, bar: f64) {
+        let shapes = [
+            (1, 1, 1),
+            (1, 256, 256),
+            (5, 3, 7),
+            (12, 32, 32),
+            (13, 33, 31),
+            (68, 64, 68),
+            (68, 68, 64),
+            (97, 255, 100),
+            (100, 257, 33),
+            (260, 600, 530),
+            (3, 1000, 2100),
+        ];
+        for (m, k, n) in shapes {
+            let (a, at) = (normal(m * k + 64, 1), normal(m * k + 64, 2));
+            let (b, bt) = (normal(k * n + 64, 3), normal(k * n + 64, 4));
+            let lefts = [View::dense(&a, m, k), View::dense(&at, k, m).t()];
+            let rights = [View::dense(&b, k, n), View::dense(&bt, n, k).t()];
+            for left in lefts {
+                for right in rights {
+                    let want = reference(left, right);
+                    let run = |n_threads: usize| {
+                        // The result lies in a wider matrix, whose other columns must stay as they are.
+                        let stride = n + 3;
+                        let mut c = vec![0.5; m * stride];
+                        threads::with(n_threads, || {
+                            precision::with(precision, || {
+                                matmul(left, right, ViewMut::new(&mut c, m, n, stride), true);
+                            });
+                        });
+                        for row in c.chunks_exact(stride) {
+                            assert_eq!(row[n..], [0.5; 3]);
+                        }
+                        let added: Vec<f32> =
+                            c.chunks_exact(stride).flat_map(|r| r[..n].iter().map(|v| v - 0.5)).collect();
+                        let mut plain = vec![f32::NAN; m * n];
+                        threads::with(n_threads, || {
+                            precision::with(precision, || {
+                                matmul(left, right, ViewMut::dense(&mut plain, m, n), false);
+                            });
+                        });
+                        (added, plain)
+                    };
+                    let (added, plain) = run(1);
+                    let bar = if k < 3 { bar * 2.0 } else { bar };
+                    let (e1, e2) = (relative_error(&added, &want), relative_error(&plain, &want));
+                    assert!(e1 < bar && e2 < bar, "{m}x{k}x{n}: {e1} {e2}");
+                    assert_eq!(run(2), (added, plain), "threads change bits at {m}x{k}x{n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn f32_products_agree_with_f64() {
+        check(Precision::F32, 1e-6);
+    }
+
+    #[test]
+    fn bf16_products_agree_with_f64_within_their_format() {
+        // Falls back to f32 where the processor has no bf16 products, and then passes all the more.
+        check(Precision::Bf16, 4e-3);
+    }
+
+    #[test]
+    fn strides_without_a_contiguous_side_work() {
+        let a = normal(20 * 30 * 2, 1);
+        let b = normal(30 * 10 * 3, 2);
+        let (left, right) = (View::new(&a, 20, 30, 60, 2), View::new(&b, 30, 10, 30, 3));
+        for precision in [Precision::F32, Precision::Bf16] {
+            let mut c = vec![0.0; 200];
+            precision::with(precision, || matmul(left, right, ViewMut::dense(&mut c, 20, 10), false));
+            assert!(relative_error(&c, &reference(left, right)) < 4e-3);
+        }
+    }
+
+    #[test]
+    fn nan_reaches_its_row_and_nothing_else() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let mut a = normal(14 * 40, 1);
+            a[3 * 40 + 39] = f32::NAN;
+            a[5 * 40] = f32::INFINITY;
+            let b = normal(40 * 35, 2);
+            let mut c = vec![0.0; 14 * 35];
+            precision::with(precision, || {
+                matmul(
+                    View::dense(&a, 14, 40),
+                    View::dense(&b, 40, 35),
+                    ViewMut::dense(&mut c, 14, 35),
+                    false,
+                );
+            });
+            for (r, row) in c.chunks_exact(35).enumerate() {
+                assert_eq!(row.iter().all(|v| !v.is_finite()), r == 3 || r == 5, "row {r}");
+                assert_eq!(row.iter().any(|v| !v.is_finite()), r == 3 || r == 5, "row {r}");
+            }
+        }
+    }
+
+    #[test]
+    fn column_sums_follow_rows() {
+        for (m, n) in [(1, 1), (7, 5), (300, 1100)] {
+            let x = normal(m * n, 9);
+            let mut sum = vec![f32::NAN; n];
+            column_sum(&x, &mut sum);
+            for (c, s) in sum.iter().enumerate() {
+                let want: f64 = (0..m).map(|r| f64::from(x[r * n + c])).sum();
+                assert!((f64::from(*s) - want).abs() < 1e-4, "{m}x{n} {c}");
+            }
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! The fused CPU kernels as candle operations with hand-written gradients.
+//!
+//! Every function here takes contiguous f32 tensors on the CPU (see [`usable`]) of shapes that [`super::ops`] checked.
+
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, DType, Device, Layout, Result, Shape, Storage,
+    StorageRef, Tensor,
+};
+
+use super::RopeTable;
+use super::ops::QK_EPS;
+use crate::kernels::attention::{self, Heads, Time, Turn, Turns};
+use crate::kernels::norm::{self, Groups};
+use crate::kernels::{elementwise, gemm};
+
+/// Whether the kernels can take all these tensors.
+pub(super) fn usable(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|t| matches!(t.device(), Device::Cpu) && t.dtype() == DType::F32 && t.is_contiguous())
+}
+
+/// The numbers of a storage that candle hands to an operation.
+fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let all = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((from, to)) => Ok(&all[from..to]),
+        None => candle_core::bail!("a fused kernel was given a tensor with gaps"),
+    }
+}
+
+/// Keeps a tensor's storage readable.
+pub(super) struct Read<'a>(StorageRef<'a>, &'a Layout);
+
+impl<'a> Read<'a> {
+    pub(super) fn of(t: &'a Tensor) -> Self {
+        let (storage, layout) = t.storage_and_layout();
+        Self(storage, layout)
+    }
+
+    pub(super) fn get(&self) -> Result<&[f32]> {
+        match &*self.0 {
+            Storage::Cpu(s) => numbers(s, self.1),
+            _ => candle_core::bail!("a CPU kernel was given a tensor of another device"),
+        }
+    }
+}
+
+/// Runs `f` on the numbers of contiguous CPU tensors.
+fn read<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]) -> R) -> Result<R> {
+    let guards = tensors.map(Read::of);
+    let mut slices: [&[f32]; N] = [&[]; N];
+    for (s, g) in slices.iter_mut().zip(&guards) {
+        *s = g.get()?;
+    }
+    Ok(f(slices))
+}
+
+fn tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
+    Tensor::from_vec(values, like.shape(), &Device::Cpu)
+}
+
+fn done(values: Vec<f32>, shape: impl Into<Shape>) -> Result<(CpuStorage, Shape)> {
+    Ok((CpuStorage::F32(values), shape.into()))
+}
+
+/// Shape of a linear layer's work: `m` rows of `k` numbers become rows of `n`.
+#[derive(Clone, Copy)]
+struct Linear {
+    m: usize,
+    k: usize,
+    n: usize,
+}
+
+impl Linear {
+    fn forward(&self, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
+        let mut y = vec![0.0; self.m * self.n];
+        gemm::linear(x, w, b, self.m, self.k, self.n, &mut y);
+        y
+    }
+
+    fn backward(&self, x: &Tensor, w: &Tensor, dy: &Tensor, bias: bool) -> Result<[Option<Tensor>; 3]> {
+        let Self { m, k, n } = *self;
+        let dy = dy.contiguous()?;
+        let dx = if x.track_op() {
+            let mut dx = vec![0.0; m * k];
+            read([&dy, w], |[dy, w]| gemm::linear_dx(dy, w, m, k, n, &mut dx))?;
+            Some(tensor(dx, x)?)
+        } else {
+            None
+        };
+        let dw = if w.track_op() {
+            let mut dw = vec![0.0; n * k];
+            read([&dy, x], |[dy, x]| gemm::linear_dw(dy, x, m, k, n, &mut dw))?;
+            Some(tensor(dw, w)?)
+        } else {
+            None
+        };
+        let db = if bias {
+            let mut db = vec![0.0; n];
+            read([&dy], |[dy]| gemm::column_sum(dy, &mut db))?;
+            Some(Tensor::from_vec(db, n, &Device::Cpu)?)
+        } else {
+            None
+        };
+        Ok([dx, dw, db])
+    }
+}
+
+impl CustomOp2 for Linear {
+    fn name(&self) -> &'static str {
+        "fused-linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        done(self.forward(numbers(x, lx)?, numbers(w, lw)?, None), (self.m, self.n))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [dx, dw, _] = self.backward(x, w, dy, false)?;
+        Ok((dx, dw))
+    }
+}
+
+impl CustomOp3 for Linear {
+    fn name(&self) -> &'static str {
+        "fused-linear-bias"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let y = self.forward(numbers(x, lx)?, numbers(w, lw)?, Some(numbers(b, lb)?));
+        done(y, (self.m, self.n))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [dx, dw, db] = self.backward(x, w, dy, b.track_op())?;
+        Ok((dx, dw, db))
+    }
+}
+
+/// `x [m, k]`, `w [n, k]`, `b [n]` -> `[m, n]`.
+pub(super) fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    let ((m, k), n) = (x.dims2()?, w.dim(0)?);
+    let op = Linear { m, k, n };
+    match b {
+        Some(b) => x.apply_op3(w, b, op),
+        None => x.apply_op2(w, op),
+    }
+}
+
+struct NormModulate {
+    g: Groups,
+    shift_at: usize,
+    scale_at: usize,
+    eps: f32,
+}
+
+impl CustomOp2 for NormModulate {
+    fn name(&self) -> &'static str {
+        "fused-norm-modulate"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        m: &CpuStorage,
+        lm: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, m) = (numbers(x, lx)?, numbers(m, lm)?);
+        let mut y = vec![0.0; x.len()];
+        norm::norm_modulate(self.g, x, m, self.shift_at, self.scale_at, self.eps, &mut y);
+        done(y, lx.shape())
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        m: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (mut dx, mut dm) = (vec![0.0; x.elem_count()], vec![0.0; m.elem_count()]);
+        read([x, m, &dy.contiguous()?], |[xs, ms, dy]| {
+            let (shift, scale) = (self.shift_at, self.scale_at);
+            norm::norm_modulate_backward(self.g, xs, ms, shift, scale, self.eps, dy, &mut dx, &mut dm);
+        })?;
+        Ok((Some(tensor(dx, x)?), Some(tensor(dm, m)?)))
+    }
+}
+
+fn groups(x: &Tensor, m: &Tensor) -> Result<Groups> {
+    let (groups, rows, d) = x.dims3()?;
+    let per_group = m.dim(D::Minus1)? / d.max(1);
+    Ok(Groups { groups, rows, d, per_group })
+}
+
+pub(super) fn norm_modulate(
+    x: &Tensor,
+    m: &Tensor,
+    shift_at: usize,
+    scale_at: usize,
+    eps: f64,
+) -> Result<Tensor> {
+    x.apply_op2(m, NormModulate { g: groups(x, m)?, shift_at, scale_at, eps: eps as f32 })
+}
+
+struct GateResidual {
+    g: Groups,
+    gate_at: usize,
+}
+
+impl CustomOp3 for GateResidual {
+    fn name(&self) -> &'static str {
+        "fused-gate-residual"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        y: &CpuStorage,
+        ly: &Layout,
+        m: &CpuStorage,
+        lm: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, y, m) = (numbers(x, lx)?, numbers(y, ly)?, numbers(m, lm)?);
+        let mut out = vec![0.0; x.len()];
+        norm::gate_residual(self.g, x, y, m, self.gate_at, &mut out);
+        done(out, lx.shape())
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        y: &Tensor,
+        m: &Tensor,
+        _: &Tensor,
+        dout: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (mut dy, mut dm) = (vec![0.0; y.elem_count()], vec![0.0; m.elem_count()]);
+        let dout = dout.contiguous()?;
+        read([y, m, &dout], |[ys, ms, dout]| {
+            norm::gate_residual_backward(self.g, ys, ms, self.gate_at, dout, &mut dy, &mut dm);
+        })?;
+        Ok((Some(dout), Some(tensor(dy, y)?), Some(tensor(dm, m)?)))
+    }
+}
+
+pub(super) fn gate_residual(x: &Tensor, y: &Tensor, m: &Tensor, gate_at: usize) -> Result<Tensor> {
+    x.apply_op3(y, m, GateResidual { g: groups(x, m)?, gate_at })
+}
+
+struct SwiGlu {
+    f: usize,
+}
+
+impl CustomOp1 for SwiGlu {
+    fn name(&self) -> &'static str {
+        "fused-swiglu"
+    }
+
+    fn cpu_fwd(&self, ab: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let ab = numbers(ab, layout)?;
+        let mut y = vec![0.0; ab.len() / 2];
+        elementwise::swiglu(ab, self.f, &mut y);
+        let mut dims = layout.dims().to_vec();
+        if let Some(last) = dims.last_mut() {
+            *last = self.f;
+        }
+        done(y, dims)
+    }
+
+    fn bwd(&self, ab: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let mut dab = vec![0.0; ab.elem_count()];
+        read([ab, &dy.contiguous()?], |[ab, dy]| elementwise::swiglu_backward(ab, self.f, dy, &mut dab))?;
+        Ok(Some(tensor(dab, ab)?))
+    }
+}
+
+pub(super) fn swiglu(ab: &Tensor) -> Result<Tensor> {
+    ab.apply_op1(SwiGlu { f: ab.dim(D::Minus1)? / 2 })
+}
+
+struct Silu;
+
+impl CustomOp1 for Silu {
+    fn name(&self) -> &'static str {
+        "fused-silu"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = numbers(x, layout)?;
+        let mut y = vec![0.0; x.len()];
+        elementwise::silu(x, &mut y);
+        done(y, layout.shape())
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let mut dx = vec![0.0; x.elem_count()];
+        read([x, &dy.contiguous()?], |[x, dy]| elementwise::silu_backward(x, dy, &mut dx))?;
+        Ok(Some(tensor(dx, x)?))
+    }
+}
+
+pub(super) fn silu(x: &Tensor) -> Result<Tensor> {
+    x.apply_op1(Silu)
+}
+
+struct RmsNorm {
+    eps: f32,
+}
+
+impl CustomOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        "fused-rms-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        g: &CpuStorage,
+        lg: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = numbers(x, lx)?;
+        let mut y = vec![0.0; x.len()];
+        norm::rms_norm(x, numbers(g, lg)?, self.eps, &mut y);
+        done(y, lx.shape())
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        g: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (mut dx, mut dg) = (vec![0.0; x.elem_count()], vec![0.0; g.elem_count()]);
+        read([x, g, &dy.contiguous()?], |[xs, gs, dy]| {
+            norm::rms_norm_backward(xs, gs, self.eps, dy, &mut dx, &mut dg);
+        })?;
+        Ok((Some(tensor(dx, x)?), Some(tensor(dg, g)?)))
+    }
+}
+
+pub(super) fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
+    x.apply_op2(gain, RmsNorm { eps: eps as f32 })
+}
+
+fn heads(three_d: usize, heads: usize) -> Heads {
+    Heads { heads, hd: three_d / 3 / heads.max(1), eps: QK_EPS as f32 }
+}
+
+fn turns(rope: &RopeTable) -> Turns<'_> {
+    Turns { cos: rope.cos(), sin: rope.sin(), half: rope.half_dim() }
+}
+
+struct Space {
+    h: Heads,
+    g: usize,
+    s: usize,
+    rope: RopeTable,
+}
+
+impl CustomOp2 for Space {
+    fn name(&self) -> &'static str {
+        "fused-attention-space"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        n: &CpuStorage,
+        ln: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (qkv, gains) = (numbers(x, lx)?, numbers(n, ln)?);
+        let mut out = vec![0.0; qkv.len() / 3];
+        attention::space(self.h, self.g, self.s, qkv, gains, turns(&self.rope), &mut out);
+        done(out, (self.g, self.s, self.h.d()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        n: &Tensor,
+        _: &Tensor,
+        dout: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (mut dx, mut dn) = (vec![0.0; x.elem_count()], vec![0.0; n.elem_count()]);
+        read([x, n, &dout.contiguous()?], |[xs, ns, dout]| {
+            let t = turns(&self.rope);
+            attention::space_backward(self.h, self.g, self.s, xs, ns, t, dout, &mut dx, &mut dn);
+        })?;
+        Ok((Some(tensor(dx, x)?), Some(tensor(dn, n)?)))
+    }
+}
+
+pub(super) fn attention_space(
+    qkv: &Tensor,
+    n_heads: usize,
+    gains: &Tensor,
+    rope: &RopeTable,
+) -> Result<Tensor> {
+    let (g, s, three_d) = qkv.dims3()?;
+    qkv.apply_op2(gains, Space { h: heads(three_d, n_heads), g, s, rope: rope.clone() })
+}
+
+struct Along {
+    h: Heads,
+    shape: Time,
+    rope: RopeTable,
+}
+
+impl CustomOp2 for Along {
+    fn name(&self) -> &'static str {
+        "fused-attention-time"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        n: &CpuStorage,
+        ln: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (qkv, gains) = (numbers(x, lx)?, numbers(n, ln)?);
+        let mut out = vec![0.0; qkv.len() / 3];
+        attention::time(self.h, self.shape, qkv, gains, turns(&self.rope), &mut out);
+        done(out, (self.shape.b, self.shape.t, self.shape.p, self.h.d()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        n: &Tensor,
+        _: &Tensor,
+        dout: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (mut dx, mut dn) = (vec![0.0; x.elem_count()], vec![0.0; n.elem_count()]);
+        read([x, n, &dout.contiguous()?], |[xs, ns, dout]| {
+            let t = turns(&self.rope);
+            attention::time_backward(self.h, self.shape, xs, ns, t, dout, &mut dx, &mut dn);
+        })?;
+        Ok((Some(tensor(dx, x)?), Some(tensor(dn, n)?)))
+    }
+}
+
+pub(super) fn attention_time(
+    qkv: &Tensor,
+    n_heads: usize,
+    gains: &Tensor,
+    rope: &RopeTable,
+    window: usize,
+) -> Result<Tensor> {
+    let (b, t, p, three_d) = qkv.dims4()?;
+    let op = Along { h: heads(three_d, n_heads), shape: Time { b, t, p, window }, rope: rope.clone() };
+    qkv.apply_op2(gains, op)
+}
+
+/// One step of generation: `qkv [B, 1, P, 3D]` and past steps `(k, v)` of `[B * P, D]` each, oldest first. Gives the
+/// result `[B, 1, P, D]` and this step's `(k, v)`.
+pub(super) fn attention_step(
+    qkv: &Tensor,
+    n_heads: usize,
+    gains: &Tensor,
+    rope: &RopeTable,
+    past: &[(&Tensor, &Tensor)],
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let (b, _, p, three_d) = qkv.dims4()?;
+    let (rows, d) = (b * p, three_d / 3);
+    let guards: Vec<_> = past.iter().map(|(k, v)| (Read::of(k), Read::of(v))).collect();
+    let mut slices = Vec::with_capacity(past.len());
+    for (k, v) in &guards {
+        slices.push((k.get()?, v.get()?));
+    }
+    let [mut out, mut k, mut v] = [(); 3].map(|()| vec![0.0; rows * d]);
+    read([qkv, gains], |[qkv, gains]| {
+        let turn = Turn { cos: rope.cos(), sin: rope.sin() };
+        let h = heads(three_d, n_heads);
+        attention::step(h, rows, qkv, gains, turn, &slices, &mut out, &mut k, &mut v);
+    })?;
+    let cpu = &Device::Cpu;
+    Ok((
+        Tensor::from_vec(out, (b, 1, p, d), cpu)?,
+        Tensor::from_vec(k, (rows, d), cpu)?,
+        Tensor::from_vec(v, (rows, d), cpu)?,
+    ))
+}
