@@ -1,6 +1,6 @@
 //! Kernels against stock candle, on one thread: `cargo bench -p forerun-models --bench kernels [-- PART-OF-NAME]`.
 //!
-//! Prints the median of the thread's CPU time over rounds (which other programs on the machine do not inflate, apart
+//! Prints the median of the process's CPU time over rounds (which other programs on the machine do not inflate, apart
 //! from shared caches), and GF/s or GB/s from the operations and bytes that the formula needs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -12,12 +12,12 @@ use forerun_models::kernels::{self, Precision, gemm, muon, optim, precision, thr
 use forerun_models::nn::{TimeCache, ops, rope_axial_2d, rope_table, stock};
 use forerun_models::random::Random;
 
-/// CPU time of this thread in seconds.
+/// CPU time of this process in seconds.
 #[cfg(unix)]
 fn now() -> f64 {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `t` is a valid place to write to.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t) };
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
     t.tv_sec as f64 + t.tv_nsec as f64 * 1e-9
 }
 
@@ -201,7 +201,9 @@ fn optimisers(b: &Bench) {
     let s = optim::AdamW { lr: 1e-4, beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 };
     b.run("adamw_step 4M", 28e-9 * n as f64, "GB/s", || optim::adamw_step(p, g, m, v, s, 10));
     b.run("ema_step 4M", 12e-9 * n as f64, "GB/s", || optim::ema_step(m, p, 0.999));
-    b.run("sum_squares 4M", 4e-9 * n as f64, "GB/s", || drop(black_box(optim::sum_squares(g))));
+    b.run("sum_squares 4M", 4e-9 * n as f64, "GB/s", || {
+        black_box(optim::sum_squares(g));
+    });
     let (r, c) = (1408, 256);
     let mut x = vec![0.0; r * c];
     Random::new(1, 1, 1).fill_normal(0, &mut x);
@@ -219,6 +221,7 @@ fn optimisers(b: &Bench) {
 
 fn main() {
     let only = std::env::args().skip(1).find(|a| !a.starts_with('-'));
+    kernels::memory::keep_freed();
     threads::set(1);
     println!("kernels: {}", kernels::name());
     let b = Bench { only };

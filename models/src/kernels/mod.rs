@@ -15,6 +15,7 @@ pub mod elementwise;
 pub mod gemm;
 pub mod math;
 pub mod matrix;
+pub mod memory;
 pub mod muon;
 pub mod norm;
 pub mod optim;
