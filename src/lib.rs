@@ -8,5 +8,6 @@ pub use forerun_models::Frame;
 pub mod engine;
 pub mod failure;
 pub mod fsx;
+pub mod world;
 
 pub use failure::Failure;
