@@ -94,12 +94,15 @@ fn products(b: &Bench) {
         for p in [Precision::F32, Precision::Bf16] {
             precision::set(p);
             let label = |what: &str| format!("{what} {} {m}x{k}x{n}", precision::current().name());
-            let mut y = vec![0.0; m * n];
-            b.run(&label("gemm y = x wT"), gflop, "GF/s", || gemm::linear(&x, &w, None, m, k, n, &mut y));
-            let mut dx = vec![0.0; m * k];
-            b.run(&label("gemm dx = dy w"), gflop, "GF/s", || gemm::linear_dx(&dy, &w, m, k, n, &mut dx));
-            let mut dw = vec![0.0; n * k];
-            b.run(&label("gemm dw = dyT x"), gflop, "GF/s", || gemm::linear_dw(&dy, &x, m, k, n, &mut dw));
+            b.run(&label("gemm y = x wT"), gflop, "GF/s", || {
+                black_box(gemm::linear(&x, &w, None, m, k, n));
+            });
+            b.run(&label("gemm dx = dy w"), gflop, "GF/s", || {
+                black_box(gemm::linear_dx(&dy, &w, m, k, n));
+            });
+            b.run(&label("gemm dw = dyT x"), gflop, "GF/s", || {
+                black_box(gemm::linear_dw(&dy, &x, m, k, n));
+            });
         }
         precision::set(Precision::F32);
         let mut sum = vec![0.0; n];
@@ -194,6 +197,40 @@ fn operations(b: &Bench) {
     });
 }
 
+/// One block of the shipped size, forward and backward, as a trainer's worker runs it: 16 steps of 68 tokens.
+fn block(b: &Bench) {
+    let (t, p, d, f, heads) = (16, 68, 256, 704, 4);
+    let (x, c) = (var(&[t, p, d], 1), var(&[t, d], 2));
+    let (wm, bm) = (var(&[9 * d, d], 3), var(&[9 * d], 4));
+    let (wq, wo, tq, to) = (var(&[3 * d, d], 5), var(&[d, d], 6), var(&[3 * d, d], 7), var(&[d, d], 8));
+    let (w1, w2) = (var(&[2 * f, d], 9), var(&[d, f], 10));
+    let (gs, gt) = (var(&[2, d / heads], 11), var(&[2, d / heads], 12));
+    let space = rope_axial_2d(8, 8, 4, d / heads / 2, 100.0);
+    let time = rope_table(&(0..t).map(|t| t as f32).collect::<Vec<_>>(), d / heads / 2, 100.0);
+    let forward = || -> candle_core::Result<Tensor> {
+        let m = ops::linear(&c, &wm, Some(&bm))?;
+        let h = ops::linear(&ops::norm_modulate(&x, &m, 0, 1, 1e-6)?, &wq, None)?;
+        let h = ops::linear(&ops::attention_space(&h, heads, &gs, &space)?, &wo, None)?;
+        let x = ops::gate_residual(&x, &h, &m, 2)?;
+        let h = ops::linear(&ops::norm_modulate(&x, &m, 6, 7, 1e-6)?, &tq, None)?;
+        let h = ops::attention_time(&h.reshape((1, t, p, 3 * d))?, heads, &gt, &time, t)?;
+        let x = ops::gate_residual(&x, &ops::linear(&h.reshape((t, p, d))?, &to, None)?, &m, 8)?;
+        let h = ops::linear(&ops::norm_modulate(&x, &m, 3, 4, 1e-6)?, &w1, None)?;
+        ops::gate_residual(&x, &ops::linear(&ops::swiglu(&h)?, &w2, None)?, &m, 5)
+    };
+    let weights = (8 * d * d + 3 * d * f) as f64;
+    let gflop = 6e-9 * (t * p) as f64 * weights;
+    for pr in [Precision::F32, Precision::Bf16] {
+        precision::set(pr);
+        let n = precision::current().name();
+        b.run(&format!("block forward {n}"), gflop / 3.0, "GF/s", || {
+            black_box(forward().unwrap());
+        });
+        b.run(&format!("block training {n}"), gflop, "GF/s", both(forward));
+    }
+    precision::set(Precision::F32);
+}
+
 fn optimisers(b: &Bench) {
     let n = 4_000_000;
     let mut a = [vec![0.1_f32; n], vec![0.2; n], vec![0.3; n], vec![0.4; n]];
@@ -227,5 +264,6 @@ fn main() {
     let b = Bench { only };
     products(&b);
     operations(&b);
+    block(&b);
     optimisers(&b);
 }

@@ -4,6 +4,7 @@
 
 pub mod contract;
 pub mod frame;
+#[macro_use]
 pub mod kernels;
 pub mod nn;
 pub mod random;

@@ -190,30 +190,60 @@ unsafe fn pack_b(b: View<'_>, out: &mut [u32]) {
         }
         return;
     }
-    // Each column is contiguous: a gather fetches the pairs of eight columns.
-    let step = b.col_stride() as i64;
-    let offsets = _mm512_mullo_epi64(_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), _mm512_set1_epi64(step));
-    for left in (0..cols).step_by(8) {
-        let mask = first_lanes((cols - left).min(8)) as __mmask8;
+    // Each column is contiguous: 16 columns of 16 pairs at a time are turned in registers.
+    for left in (0..cols).step_by(16) {
         let at = left / TILE_COLS * pairs * TILE_COLS + left % TILE_COLS;
-        // SAFETY: the masked columns have k readable numbers from here.
-        unsafe {
-            let from = start.add(left * b.col_stride());
-            for pair in 0..k / 2 {
-                let zero = _mm512_setzero_si512();
-                let two = _mm512_mask_i64gather_epi64::<4>(zero, mask, offsets, from.add(2 * pair).cast());
-                let half: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(_mm512_castsi512_ps(two)));
-                _mm256_storeu_si256(out.add(at + pair * TILE_COLS).cast(), half);
+        for first in (0..pairs).step_by(16) {
+            let rest = k - 2 * first;
+            let (low_mask, high_mask) = (first_lanes(rest), first_lanes(rest.saturating_sub(16)));
+            let mut block = [_mm512_setzero_si512(); 16];
+            for (c, words) in block.iter_mut().enumerate().take(cols - left) {
+                // SAFETY: column left + c has k readable numbers; both bit patterns are plain.
+                unsafe {
+                    let from = start.add((left + c) * b.col_stride() + 2 * first);
+                    let low = _mm512_maskz_loadu_ps(low_mask, from);
+                    let high = _mm512_maskz_loadu_ps(high_mask, from.wrapping_add(16));
+                    *words = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+                }
             }
-            if !k.is_multiple_of(2) {
-                let zero = _mm256_setzero_ps();
-                let one = _mm512_mask_i64gather_ps::<4>(zero, mask, offsets, from.add(k - 1));
-                let words = half_words(_mm512_castps256_ps512(one));
-                let half = _mm512_castsi512_si256(words);
-                _mm256_storeu_si256(out.add(at + (pairs - 1) * TILE_COLS).cast(), half);
+            for (pair, words) in (first..pairs).zip(transposed(block)) {
+                // SAFETY: inside the panel.
+                unsafe { _mm512_storeu_si512(out.add(at + pair * TILE_COLS).cast(), words) };
             }
         }
     }
+}
+
+/// A block of 16 x 16 words with rows and columns exchanged.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+#[inline]
+fn transposed(r: [__m512i; 16]) -> [__m512i; 16] {
+    let zero = _mm512_setzero_si512();
+    let mut t = [zero; 16];
+    for i in (0..16).step_by(2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    // u[4 g + j] holds in its quarter q column 4 q + j of the rows 4 g .. 4 g + 4.
+    let mut u = [zero; 16];
+    for g in (0..16).step_by(4) {
+        u[g] = _mm512_unpacklo_epi64(t[g], t[g + 2]);
+        u[g + 1] = _mm512_unpackhi_epi64(t[g], t[g + 2]);
+        u[g + 2] = _mm512_unpacklo_epi64(t[g + 1], t[g + 3]);
+        u[g + 3] = _mm512_unpackhi_epi64(t[g + 1], t[g + 3]);
+    }
+    let mut out = [zero; 16];
+    for j in 0..4 {
+        let even = _mm512_shuffle_i32x4::<0x88>(u[j], u[4 + j]);
+        let odd = _mm512_shuffle_i32x4::<0xdd>(u[j], u[4 + j]);
+        let even_below = _mm512_shuffle_i32x4::<0x88>(u[8 + j], u[12 + j]);
+        let odd_below = _mm512_shuffle_i32x4::<0xdd>(u[8 + j], u[12 + j]);
+        out[j] = _mm512_shuffle_i32x4::<0x88>(even, even_below);
+        out[4 + j] = _mm512_shuffle_i32x4::<0x88>(odd, odd_below);
+        out[8 + j] = _mm512_shuffle_i32x4::<0xdd>(even, even_below);
+        out[12 + j] = _mm512_shuffle_i32x4::<0xdd>(odd, odd_below);
+    }
+    out
 }
 
 /// Packed rows of A and columns of B.

@@ -37,12 +37,52 @@ impl Target {
 /// # Panics
 /// When shapes do not fit together.
 pub fn matmul(a: View<'_>, b: View<'_>, c: ViewMut<'_>, add: bool) {
+    assert!(c.rows == a.rows() && c.cols == b.cols(), "matmul: the result has another shape");
+    let target = Target { start: c.data.as_mut_ptr(), row_stride: c.row_stride };
+    // SAFETY: the shape was checked; the borrow keeps others out.
+    unsafe { matmul_into(a, b, target, add) };
+}
+
+/// `a b` as a new dense matrix, with every row starting from `bias`.
+///
+/// # Panics
+/// When shapes do not fit together.
+pub fn product(a: View<'_>, b: View<'_>, bias: Option<&[f32]>) -> Vec<f32> {
+    let (m, n) = (a.rows(), b.cols());
+    let mut c: Vec<f32> = Vec::with_capacity(m * n);
+    if let Some(bias) = bias {
+        assert_eq!(bias.len(), n, "a bias of another size");
+        (0..m).for_each(|_| c.extend_from_slice(bias));
+    }
+    let target = Target { start: c.as_mut_ptr(), row_stride: n };
+    // SAFETY: the vector has room for m x n numbers. With a bias they are there; without, the product is written, not
+    // added, so nothing is read, and then they are there, too (each element of the result belongs to one block).
+    unsafe {
+        matmul_into(a, b, target, bias.is_some());
+        c.set_len(m * n);
+    }
+    c
+}
+
+/// As [`matmul`].
+///
+/// # Safety
+/// `c` must point to a matrix of `a.rows() x b.cols()` that nobody else touches meanwhile; with `add` it must hold
+/// numbers.
+unsafe fn matmul_into(a: View<'_>, b: View<'_>, target: Target, add: bool) {
     let (m, k, n) = (a.rows(), a.cols(), b.cols());
-    assert!(b.rows() == k && c.rows == m && c.cols == n, "matmul: {m}x{k} times {}x{n}", b.rows());
+    assert!(b.rows() == k, "matmul: {m}x{k} times {}x{n}", b.rows());
     if m == 0 || n == 0 {
         return;
     }
-    let target = Target { start: c.data.as_mut_ptr(), row_stride: c.row_stride };
+    if k == 0 {
+        // An empty sum is zero.
+        for r in (0..m).filter(|_| !add) {
+            // SAFETY: row r lies inside c.
+            unsafe { target.at(r, 0).start.write_bytes(0, n) };
+        }
+        return;
+    }
     let work = m.saturating_mul(n).saturating_mul(k) / 16;
     #[cfg(target_arch = "x86_64")]
     if precision::current() == Precision::Bf16 {
@@ -53,7 +93,7 @@ pub fn matmul(a: View<'_>, b: View<'_>, c: ViewMut<'_>, add: bool) {
         let strip = length.div_ceil(threads).next_multiple_of(tile);
         for_each(length.div_ceil(strip), work, |i| {
             let (at, len) = (i * strip, strip.min(length - i * strip));
-            // SAFETY: level() has found AVX512-BF16 (else the precision would be f32), shapes were checked above,
+            // SAFETY: level() has found AVX512-BF16 (else the precision would be f32), the caller has checked shapes,
             // strips are disjoint.
             unsafe {
                 if by_rows {
@@ -65,12 +105,11 @@ pub fn matmul(a: View<'_>, b: View<'_>, c: ViewMut<'_>, add: bool) {
         });
         return;
     }
-    let _ = Precision::F32;
     let (down, across) = (m.div_ceil(BLOCK_ROWS), n.div_ceil(BLOCK_COLS));
     for_each(down * across, work, |i| {
         let (r, l) = (i / across * BLOCK_ROWS, i % across * BLOCK_COLS);
         let (h, w) = (BLOCK_ROWS.min(m - r), BLOCK_COLS.min(n - l));
-        // SAFETY: shapes were checked above; blocks are disjoint.
+        // SAFETY: the caller has checked shapes; blocks are disjoint.
         unsafe { f32_block(a.part(r, h, 0, k), b.part(0, k, l, w), target.at(r, l), add) };
     });
 }
@@ -106,24 +145,19 @@ unsafe fn f32_block(a: View<'_>, b: View<'_>, c: Target, add: bool) {
     }
 }
 
-/// `y = x w^T + b` for `x [m, k]`, `w [n, k]`, `b [n]`, `y [m, n]`.
-pub fn linear(x: &[f32], w: &[f32], b: Option<&[f32]>, m: usize, k: usize, n: usize, y: &mut [f32]) {
-    assert!(x.len() == m * k && w.len() == n * k && y.len() == m * n);
-    if let Some(b) = b {
-        assert_eq!(b.len(), n);
-        y.chunks_exact_mut(n.max(1)).for_each(|row| row.copy_from_slice(b));
-    }
-    matmul(View::dense(x, m, k), View::dense(w, n, k).t(), ViewMut::dense(y, m, n), b.is_some());
+/// `x w^T + b` for `x [m, k]`, `w [n, k]`, `b [n]`: `[m, n]`.
+pub fn linear(x: &[f32], w: &[f32], b: Option<&[f32]>, m: usize, k: usize, n: usize) -> Vec<f32> {
+    product(View::dense(x, m, k), View::dense(w, n, k).t(), b)
 }
 
 /// `dx = dy w`.
-pub fn linear_dx(dy: &[f32], w: &[f32], m: usize, k: usize, n: usize, dx: &mut [f32]) {
-    matmul(View::dense(dy, m, n), View::dense(w, n, k), ViewMut::dense(dx, m, k), false);
+pub fn linear_dx(dy: &[f32], w: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
+    product(View::dense(dy, m, n), View::dense(w, n, k), None)
 }
 
 /// `dw = dy^T x`.
-pub fn linear_dw(dy: &[f32], x: &[f32], m: usize, k: usize, n: usize, dw: &mut [f32]) {
-    matmul(View::dense(dy, m, n).t(), View::dense(x, m, k), ViewMut::dense(dw, n, k), false);
+pub fn linear_dw(dy: &[f32], x: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
+    product(View::dense(dy, m, n).t(), View::dense(x, m, k), None)
 }
 
 #[inline(always)]
@@ -250,6 +284,18 @@ mod tests {
     fn bf16_products_agree_with_f64_within_their_format() {
         // Falls back to f32 where the processor has no bf16 products, and then passes all the more.
         check(Precision::Bf16, 4e-3);
+    }
+
+    #[test]
+    fn an_empty_sum_is_zero() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let c = precision::with(precision, || {
+                let bias = [1.0, 2.0];
+                product(View::dense(&[], 3, 0), View::dense(&[], 0, 2), Some(&bias))
+            });
+            assert_eq!(c, [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
+            assert_eq!(product(View::dense(&[], 3, 0), View::dense(&[], 0, 2), None), [0.0; 6]);
+        }
     }
 
     #[test]

@@ -72,24 +72,20 @@ struct Linear {
 
 impl Linear {
     fn forward(&self, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
-        let mut y = vec![0.0; self.m * self.n];
-        gemm::linear(x, w, b, self.m, self.k, self.n, &mut y);
-        y
+        gemm::linear(x, w, b, self.m, self.k, self.n)
     }
 
     fn backward(&self, x: &Tensor, w: &Tensor, dy: &Tensor, bias: bool) -> Result<[Option<Tensor>; 3]> {
         let Self { m, k, n } = *self;
         let dy = dy.contiguous()?;
         let dx = if x.track_op() {
-            let mut dx = vec![0.0; m * k];
-            read([&dy, w], |[dy, w]| gemm::linear_dx(dy, w, m, k, n, &mut dx))?;
+            let dx = read([&dy, w], |[dy, w]| gemm::linear_dx(dy, w, m, k, n))?;
             Some(tensor(dx, x)?)
         } else {
             None
         };
         let dw = if w.track_op() {
-            let mut dw = vec![0.0; n * k];
-            read([&dy, x], |[dy, x]| gemm::linear_dw(dy, x, m, k, n, &mut dw))?;
+            let dw = read([&dy, x], |[dy, x]| gemm::linear_dw(dy, x, m, k, n))?;
             Some(tensor(dw, w)?)
         } else {
             None
