@@ -28,6 +28,8 @@ const ROW: usize = DEPTH / 2 + 16;
 const BAND: usize = 8 * TILE_ROWS;
 /// Columns of B that are packed at a time (second- or third-level cache).
 const STRIP: usize = 64 * TILE_COLS;
+/// Words of packed B that are held at a time (768 KiB, most of the second-level cache).
+const HELD: usize = 192 * 1024;
 /// Pairs of 16 rows side by side in a panel of a transposed A.
 const SIDE: usize = 16;
 
@@ -52,23 +54,34 @@ pub(super) unsafe fn matmul(a: View<'_>, b: View<'_>, c: Target, add: bool) {
     let (m, k, n) = (a.rows(), a.cols(), b.cols());
     PANELS.with_borrow_mut(|(pa, pb)| {
         pa.resize(BAND.max(SIDE) / TILE_ROWS * (TILE_ROWS * ROW).max(SIDE * DEPTH / 2), 0);
-        pb.resize(STRIP.min(n.next_multiple_of(TILE_COLS)) * DEPTH / 2, 0);
         let depth = block_depth(k);
         for left in (0..n).step_by(STRIP) {
             let width = STRIP.min(n - left);
+            // Several blocks of B at a time, so that a band of the result stays in the second-level cache meanwhile.
+            let panel = width.next_multiple_of(TILE_COLS) * depth / 2;
+            let held = (HELD / panel).clamp(1, k.div_ceil(depth).max(1));
+            pb.resize(held * panel, 0);
             // An empty sum still has to write zeros.
-            for (block, from) in (0..k.max(1)).step_by(depth).enumerate() {
-                let len = depth.min(k - from);
-                let pairs = len.div_ceil(2);
-                // SAFETY: the buffers hold a strip and a band of the longest depth; the parts are inside their
-                // matrices; the rest is promised by the caller.
-                unsafe {
-                    pack_b(b.part(from, len, left, width), pb);
-                    for top in (0..m).step_by(BAND) {
-                        let height = BAND.min(m - top);
-                        let side_by_side = pack_a(a.part(top, height, from, len), pa);
-                        let tile = Band { a: pa, side_by_side, b: pb, pairs, height, width };
-                        tile.multiply(c.at(top, left), add || block > 0);
+            for group in (0..k.max(1)).step_by(held * depth) {
+                let blocks = |end: usize| (group..end).step_by(depth).enumerate();
+                let end = k.max(1).min(group + held * depth);
+                for (i, from) in blocks(end) {
+                    let len = depth.min(k - from);
+                    // SAFETY: the buffer holds `held` blocks of the longest depth; the part is inside its matrix.
+                    unsafe { pack_b(b.part(from, len, left, width), &mut pb[i * panel..]) };
+                }
+                for top in (0..m).step_by(BAND) {
+                    let height = BAND.min(m - top);
+                    for (i, from) in blocks(end) {
+                        let len = depth.min(k - from);
+                        // SAFETY: the buffer holds a band of the longest depth; the part is inside its matrix; the
+                        // rest is promised by the caller.
+                        unsafe {
+                            let side_by_side = pack_a(a.part(top, height, from, len), pa);
+                            let (b, pairs) = (&pb[i * panel..], len.div_ceil(2));
+                            let band = Band { a: pa, side_by_side, b, pairs, height, width };
+                            band.multiply(c.at(top, left), add || from > 0);
+                        }
                     }
                 }
             }
