@@ -178,7 +178,7 @@ impl SceneDistribution {
                         6 => tall,
                         _ => tee,
                     };
-                    if i == 0 && !suits(name, &shape) {
+                    if i == 0 && !play && !suits(name, &shape) {
                         shape = match name {
                             TaskName::Turn => tee,
                             TaskName::Knock => tall,
@@ -263,6 +263,10 @@ impl SceneDistribution {
             best = p;
             if index > 0 {
                 break;
+            }
+            // A T needs room on all sides.
+            if name == TaskName::Turn && !((0.17..0.25).contains(&p.x) && p.y.abs() < 0.06 && in_view(camera, p, 0.3)) {
+                continue;
             }
             // Room for the push: the fingers behind, the object's way ahead.
             let ok = match name {

@@ -101,6 +101,8 @@ impl World {
         p.dt = 1.0 / PHYSICS_HZ as f32;
         // The world's things are centimetres, not metres, in size.
         p.length_unit = 0.05;
+        // One friction constraint per contact point: the simplified model lets flat things slide without turning.
+        p.friction_model = FrictionModel::Coulomb;
 
         let table = ColliderBuilder::cuboid(2.0, 2.0, 0.05)
             .translation(Vector::new(0.0, 0.0, -0.05))
@@ -304,7 +306,7 @@ fn insert_object(physics: &mut PhysicsWorld, object: &super::scene::ObjectSpec) 
     let shapes: Vec<ColliderBuilder> = match object.shape {
         Shape::Cube { half } => vec![ColliderBuilder::cuboid(half, half, half)],
         Shape::Cylinder { radius, half_height } => {
-            vec![ColliderBuilder::cylinder(half_height, radius).position(y_to_z())]
+            vec![prism(radius, half_height)]
         }
         Shape::Tee { half_width, half_height } => tee_boxes(half_width, half_height)
             .iter()
@@ -321,6 +323,20 @@ fn insert_object(physics: &mut PhysicsWorld, object: &super::scene::ObjectSpec) 
         physics.colliders.insert_with_parent(collider, handle, &mut physics.bodies);
     }
     handle
+}
+
+/// A cylinder as a prism of 24 sides: a lying one comes to rest on a face, a true one would roll for ever.
+fn prism(radius: f32, half_height: f32) -> ColliderBuilder {
+    const SIDES: usize = 24;
+    let mut points = Vec::with_capacity(2 * SIDES);
+    for k in 0..SIDES {
+        let a = k as f32 * 2.0 * std::f32::consts::PI / SIDES as f32;
+        let (x, y) = (radius * libm::cosf(a), radius * libm::sinf(a));
+        points.push(Vector::new(x, y, -half_height));
+        points.push(Vector::new(x, y, half_height));
+    }
+    ColliderBuilder::convex_hull(&points)
+        .unwrap_or_else(|| ColliderBuilder::cylinder(half_height, radius).position(y_to_z()))
 }
 
 type ArmHandles = (Vec<RigidBodyHandle>, Vec<ColliderHandle>, MultibodyJointHandle);

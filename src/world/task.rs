@@ -268,6 +268,7 @@ pub fn suits(name: TaskName, shape: &Shape) -> bool {
         TaskName::Turn => matches!(shape, Shape::Tee { .. }),
         TaskName::Knock => matches!(shape, Shape::Cylinder { half_height, .. } if *half_height > 0.03),
         TaskName::Place | TaskName::Stack => !matches!(shape, Shape::Tee { .. }),
-        _ => true,
+        // A tall thing falls over when it is pushed.
+        _ => !matches!(shape, Shape::Cylinder { half_height, .. } if *half_height > 0.03),
     }
 }

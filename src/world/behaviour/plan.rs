@@ -3,9 +3,10 @@
 use super::mover::{Aim, Mover};
 use crate::world::arm::JOINTS;
 use crate::world::ik::roll_for_yaw;
-use crate::world::math::{V3, v3};
+use crate::world::math::{V3, v3, wrap};
 use crate::world::physics::World;
 use crate::world::scene::Shape;
+use crate::world::task::yaw;
 use std::collections::VecDeque;
 
 /// One piece of a plan.
@@ -21,6 +22,8 @@ pub(super) enum Stage {
     },
     /// Move the tip along `dir` through an object until that has moved far enough.
     Push(Push),
+    /// Push one end of an object around, always across the line to its middle.
+    Spin(Spin),
     /// Keep still, gripper running to a value.
     Wait { steps: u32, gripper: f32 },
 }
@@ -48,6 +51,42 @@ pub(super) struct Push {
 const CREEP: f32 = 0.0015;
 const STUCK: u32 = 3;
 
+/// A turn of an object.
+#[derive(Clone, Debug)]
+pub(super) struct Spin {
+    pub object: usize,
+    /// The end, and the unit direction across it, in the object's frame.
+    pub end: V3,
+    pub across: V3,
+    /// Distance from the end's middle to the surface that is pushed.
+    pub depth: f32,
+    pub height: f32,
+    /// Angle of the object about the vertical (radians) from which the turn counts, and how far to turn.
+    pub from: f32,
+    pub angle: f32,
+    pub roll: f32,
+    pub patience: u32,
+}
+
+impl Spin {
+    fn step(&mut self, mover: &mut Mover, world: &World, state: &[f32; JOINTS], nudge: V3) -> Step {
+        let Some(pose) = world.poses().get(self.object).copied() else { return Step::Over };
+        if self.patience == 0 || wrap(yaw(&pose) - self.from).abs() > self.angle {
+            return Step::Over;
+        }
+        self.patience -= 1;
+        let m = pose.matrix();
+        let d = m.apply(self.across).flat().unit();
+        let end = pose.position + m.apply(self.end);
+        if (mover.tip - end).flat().dot(d) > 0.01 {
+            return Step::Over;
+        }
+        let tip = (end + d * (0.012 - self.depth)).at_height(self.height) + nudge;
+        let aim = Aim { tip, roll: self.roll, gripper: mover.q[5], speed: 0.11, stop: false };
+        Step::Act(mover.toward(&aim, state))
+    }
+}
+
 /// What a stage wants.
 pub(super) enum Step {
     Act([f32; JOINTS]),
@@ -74,6 +113,7 @@ impl Stage {
                 *stuck = if moving { 0 } else { *stuck + 1 };
                 Step::Act(action)
             }
+            Stage::Spin(spin) => spin.step(mover, world, state, nudge),
             Stage::Push(push) => push.step(mover, world, state, nudge),
             Stage::Wait { steps, gripper } => {
                 if *steps == 0 {

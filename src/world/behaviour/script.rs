@@ -1,7 +1,7 @@
 //! Scripts that do the tasks.
 
 use super::mover::{Aim, Mover};
-use super::plan::{Push, Stage, approach, lean, push_roll, travel_height};
+use super::plan::{Push, Spin, Stage, approach, lean, push_roll, travel_height};
 use crate::world::distribution::reachable;
 use crate::world::ik::roll_for_yaw;
 use crate::world::math::{DEG, M3, Pose, V3, v3};
@@ -115,6 +115,10 @@ fn knock(
     spec: &ObjectSpec,
     pose: &Pose,
 ) -> VecDeque<Stage> {
+    if pose.matrix().z.z < 0.5 {
+        // It has fallen; it only has to come to rest.
+        return VecDeque::from([Stage::Wait { steps: 5, gripper: 4.0 }]);
+    }
     let place = pose.position.flat();
     let high = spec.shape.half_height() * 2.0 * rng.range(0.78, 0.9);
     let mut dir = v3(0.0, 1.0, 0.0);
@@ -164,13 +168,17 @@ fn turn(
             let spin = p.x * d.y - p.y * d.x;
             let at = pose.position.flat() + p.flat();
             let start = at - d.flat() * (half_width + 0.032);
-            let fits = so_far.abs() < 0.1 || (spin > 0.0) == (so_far > 0.0);
+            let fits = so_far.abs() < 0.04 || (spin > 0.0) == (so_far > 0.0);
             if fits && reachable(start) && reachable(at + d.flat() * 0.05) {
-                options.push((start, d.flat().unit()));
+                options.push((start, d.flat().unit(), end, across * sign));
             }
         }
     }
-    let Some(&(start, dir)) = rng.pick(&options) else {
+    // The expert picks the end whose push leads back to the middle of the table.
+    let middle = (v3(0.205, 0.0, 0.0) - pose.position).flat();
+    options.sort_by(|a: &(V3, V3, V3, V3), b| b.1.dot(middle).total_cmp(&a.1.dot(middle)));
+    options.truncate(if sloppy > 0.0 { 3 } else { 1 });
+    let Some(&(start, dir, end, across)) = rng.pick(&options) else {
         return push(
             world,
             mover,
@@ -186,9 +194,18 @@ fn turn(
     let roll = push_roll(start, dir, mover.q[4]);
     let start = start + v3(-dir.y, dir.x, 0.0) * (rng.normal() * 0.012 * sloppy);
     let mut out = approach(world, mover, start.at_height(height), roll, 4.0, FAST);
-    let far = start + dir * (0.075 * (1.0 + 0.4 * sloppy * rng.normal()).max(0.3));
-    out.push_back(go(far.at_height(height), roll, 4.0, STEADY, true));
-    out.push_back(go((far - dir * 0.012).at_height(travel_height(world) + 0.01), roll, 4.0, FAST, false));
+    out.push_back(Stage::Spin(Spin {
+        object: world.spec().task.object,
+        end,
+        across,
+        depth: half_width,
+        height,
+        from: yaw(&spec.pose),
+        angle: (50.0 + 25.0 * sloppy * rng.normal()) * DEG,
+        roll,
+        patience: 22,
+    }));
+    out.push_back(go((start - dir * 0.01).at_height(travel_height(world) + 0.01), roll, 4.0, FAST, false));
     out.push_back(Stage::Wait { steps: 2, gripper: 4.0 });
     out
 }
