@@ -1,0 +1,385 @@
+//! The network: a causal space-time transformer on raw patches.
+//!
+//! Step `t` of a clip is the passage from frame `t` (the *context*) to frame `t + 1` (the *target*). A token of
+//! step `t` holds the context's patch and a noisy version of the target's patch at the same place side by side
+//! (as DIAMOND joins past frames to the noisy one, Alonso et al. 2024, <https://arxiv.org/abs/2405.12399>), so
+//! that every step of a clip is trained with a clean past, and a generated frame costs exactly as many passes as
+//! it has denoising steps: no extra pass fills the cache. The network predicts the clean target (x-prediction,
+//! Li & He 2025, <https://arxiv.org/abs/2511.13720>) as a gated mix of the context and a fresh patch: what does
+//! not move costs nothing to learn.
+//!
+//! Conditioning (action, state, noise level, denoising step size, text, embodiment) enters every block through
+//! adaptive norms that start as the identity, and the action is also added to every token of its step: actions
+//! that are only tokens in attention tend to be ignored.
+
+use candle_core::{D, DType, Device, Result, Tensor};
+
+use super::config::{CHANNEL_SLOTS, Config};
+use super::heads::head_width;
+use super::words::Words;
+use crate::nn::ops::{
+    RopeTable, TimeCache, attention_space, attention_time, gate_residual, linear, norm_modulate,
+    rope_axial_2d, rope_table, silu, swiglu,
+};
+use crate::nn::params::{Init, Params};
+
+const EPS: f64 = 1e-6;
+/// Harmonics of a channel's value that the network sees beside the value itself.
+const HARMONICS: usize = 3;
+/// Numbers a channel: value, sine and cosine of each harmonic, validity.
+const CHANNEL_FEATURES: usize = 2 + 2 * HARMONICS;
+/// Harmonics of a noise level.
+const LEVEL_HARMONICS: usize = 6;
+/// Numbers a noise level.
+const LEVEL_FEATURES: usize = 1 + 2 * LEVEL_HARMONICS;
+/// Denoising step sizes that the network can tell apart: 1 (one step does it all), 1/2, 1/4, 1/8.
+pub const STEP_SIZES: usize = 4;
+
+/// What drives the steps of a batch of clips; `B` clips of `T` steps.
+pub struct Condition {
+    /// Noise level of the target, 0 (pure noise) to 1 (clean): `B * T`.
+    pub target_level: Vec<f32>,
+    /// How much noise was mixed into the context on purpose, 0 to 1: `B * T`.
+    pub context_noise: Vec<f32>,
+    /// Denoising step size as an index: 0 = 1, 1 = 1/2, 2 = 1/4, 3 = 1/8: `B * T`.
+    pub step_size: Vec<u32>,
+    /// Action channels, each scaled to -1..=1 over its range: `B * T * CHANNEL_SLOTS`.
+    pub action: Vec<f32>,
+    /// 1 where an action channel is known, else 0: `B * T * CHANNEL_SLOTS`.
+    pub action_mask: Vec<f32>,
+    /// State channels of the context, scaled like actions: `B * T * CHANNEL_SLOTS`.
+    pub state: Vec<f32>,
+    /// 1 where a state channel is known, else 0.
+    pub state_mask: Vec<f32>,
+    /// 1 where there is a context frame, 0 where the clip starts from nothing: `B * T`.
+    pub has_context: Vec<f32>,
+    /// Embodiment: `B`.
+    pub embodiment: Vec<u32>,
+}
+
+/// What the network says about a batch.
+pub struct Output {
+    /// Predicted clean targets `[B*T, P, V]`, -1 to 1 (not clamped).
+    pub frames: Tensor,
+    /// Head outputs `[B*T, head_width]`: read-outs, next state, action.
+    pub heads: Tensor,
+}
+
+/// How temporal attention sees the past.
+pub enum Time<'a> {
+    /// All steps of the clip at once, causally.
+    Sequence,
+    /// One step, number `t` of the clip, with a cache for each temporal layer; `commit` stores it.
+    Step {
+        /// One for each temporal layer.
+        caches: &'a mut [TimeCache],
+        /// Number of this step, from 0.
+        t: usize,
+        /// Whether this pass is remembered.
+        commit: bool,
+    },
+}
+
+struct TimeLayer {
+    qkv: Tensor,
+    gains: Tensor,
+    out: Tensor,
+}
+
+struct Block {
+    modulation: Tensor,
+    modulation_bias: Tensor,
+    qkv: Tensor,
+    gains: Tensor,
+    out: Tensor,
+    time: Option<TimeLayer>,
+    feed_in: Tensor,
+    feed_out: Tensor,
+}
+
+struct Mlp {
+    first: Tensor,
+    first_bias: Tensor,
+    second: Tensor,
+}
+
+impl Mlp {
+    fn new(name: &str, inputs: usize, width: usize, params: &mut Params) -> Result<Self> {
+        Ok(Self {
+            first: params.var(&format!("{name}.first.weight"), &[width, inputs], Init::fan_in(inputs))?,
+            first_bias: params.var(&format!("{name}.first.bias"), &[width], Init::Const(0.0))?,
+            second: params.var(&format!("{name}.second.weight"), &[width, width], Init::fan_in(width))?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        linear(&silu(&linear(x, &self.first, Some(&self.first_bias))?)?, &self.second, None)
+    }
+}
+
+/// The weights and their order; immutable but for the optimiser, which changes the variables in place.
+pub struct Network {
+    config: Config,
+    patch_in: Tensor,
+    patch_bias: Tensor,
+    place: Tensor,
+    nothing: Tensor,
+    registers: Tensor,
+    action: Mlp,
+    action_token: Tensor,
+    state: Mlp,
+    level: Mlp,
+    step_size: Tensor,
+    embodiment: Tensor,
+    words: Option<Words>,
+    blocks: Vec<Block>,
+    last_modulation: Tensor,
+    last_modulation_bias: Tensor,
+    patch_out: Tensor,
+    patch_out_bias: Tensor,
+    head: Tensor,
+    head_bias: Tensor,
+    space_rope: RopeTable,
+    device: Device,
+}
+
+impl Network {
+    /// Takes (or makes) the network's variables from `params`.
+    ///
+    /// # Errors
+    /// A variable that is missing or has another shape, or a device error.
+    pub fn new(config: &Config, params: &mut Params, device: &Device) -> Result<Self> {
+        let (d, p, v) = (config.width, config.patches(), config.patch_values());
+        let hd = d / config.heads;
+        let residual = Init::Normal(1.0 / (d as f32).sqrt() / (2.0 * config.layers as f32).sqrt());
+        let mut blocks = Vec::with_capacity(config.layers);
+        for index in 0..config.layers {
+            let name = |part: &str| format!("blocks.{index}.{part}");
+            let parts = if config.has_time(index) { 9 } else { 6 };
+            let time = if config.has_time(index) {
+                Some(TimeLayer {
+                    qkv: params.var(&name("time.qkv.weight"), &[3 * d, d], Init::fan_in(d))?,
+                    gains: params.var(&name("time.gains"), &[2, hd], Init::Const(1.0))?,
+                    out: params.var(&name("time.out.weight"), &[d, d], residual)?,
+                })
+            } else {
+                None
+            };
+            let f = config.feed_forward;
+            blocks.push(Block {
+                modulation: params.var(&name("modulation.weight"), &[parts * d, d], Init::Const(0.0))?,
+                modulation_bias: params.var(
+                    &name("modulation.bias"),
+                    &[parts * d],
+                    // Gates (every third vector) start half open, so that a short run wastes no steps on opening
+                    // them; shifts and scales start as the identity.
+                    Init::Pattern { period: 3 * d, from: 2 * d, value: 0.5 },
+                )?,
+                qkv: params.var(&name("space.qkv.weight"), &[3 * d, d], Init::fan_in(d))?,
+                gains: params.var(&name("space.gains"), &[2, hd], Init::Const(1.0))?,
+                out: params.var(&name("space.out.weight"), &[d, d], residual)?,
+                time,
+                feed_in: params.var(&name("feed_in.weight"), &[2 * f, d], Init::fan_in(d))?,
+                feed_out: params.var(&name("feed_out.weight"), &[d, f], residual)?,
+            });
+        }
+        let (rows, cols) = config.grid();
+        let head = head_width(config.readings.len());
+        let pixels = config.patch * config.patch;
+        let words = if config.text_width > 0 { Some(Words::new(config, params)?) } else { None };
+        Ok(Self {
+            patch_in: params.var("patch_in.weight", &[d, 2 * v], Init::fan_in(2 * v))?,
+            patch_bias: params.var("patch_in.bias", &[d], Init::Const(0.0))?,
+            place: params.var("place", &[p, d], Init::Normal(0.1))?,
+            nothing: params.var("nothing", &[1, d], Init::Normal(0.1))?,
+            registers: params.var("registers", &[config.registers, d], Init::Normal(0.1))?,
+            action: Mlp::new("action", CHANNEL_SLOTS * CHANNEL_FEATURES, d, params)?,
+            action_token: params.var("action_token.weight", &[d, d], Init::fan_in(d))?,
+            state: Mlp::new("state", CHANNEL_SLOTS * CHANNEL_FEATURES, d, params)?,
+            level: Mlp::new("level", 2 * LEVEL_FEATURES, d, params)?,
+            step_size: params.var("step_size", &[STEP_SIZES, d], Init::Normal(0.1))?,
+            embodiment: params.var("embodiment", &[config.embodiments, d], Init::Normal(0.1))?,
+            words,
+            blocks,
+            last_modulation: params.var("last.modulation.weight", &[2 * d, d], Init::Const(0.0))?,
+            last_modulation_bias: params.var("last.modulation.bias", &[2 * d], Init::Const(0.0))?,
+            patch_out: params.var("patch_out.weight", &[v + pixels, d], Init::Normal(0.002))?,
+            // The gate starts nearly shut: a fresh network repeats the last frame.
+            patch_out_bias: params.var(
+                "patch_out.bias",
+                &[v + pixels],
+                Init::Pattern { period: v + pixels, from: v, value: -2.0 },
+            )?,
+            head: params.var("head.weight", &[head, d], Init::fan_in(d))?,
+            head_bias: params.var("head.bias", &[head], Init::Const(0.0))?,
+            space_rope: rope_axial_2d(rows, cols, config.registers, hd / 2, config.rope_base),
+            config: config.clone(),
+            device: device.clone(),
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Empty caches for generation, one for each temporal layer.
+    pub fn caches(&self) -> Vec<TimeCache> {
+        let config = &self.config;
+        let layers = self.blocks.iter().filter(|block| block.time.is_some()).count();
+        (0..layers).map(|_| TimeCache::new(config.heads, config.window, config.rope_base)).collect()
+    }
+
+    /// Prompts as vectors `[B, D]`; zeros for none, or when the network takes no text.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn encode_prompts(&self, prompts: &[Option<&str>]) -> Result<Tensor> {
+        match &self.words {
+            Some(words) => words.encode(prompts, &self.device),
+            None => Tensor::zeros((prompts.len(), self.config.width), DType::F32, &self.device),
+        }
+    }
+
+    /// One pass over `B` clips of `T` steps.
+    ///
+    /// `context` and `noisy` are `[B*T, P, V]` patches (see [`super::patches`]), `text` is `[B, D]` from
+    /// [`Network::encode_prompts`].
+    ///
+    /// # Errors
+    /// Lengths in `condition` that do not fit, or a device error.
+    pub fn forward(
+        &self,
+        clips: usize,
+        context: &Tensor,
+        noisy: &Tensor,
+        condition: &Condition,
+        text: &Tensor,
+        time: Time<'_>,
+    ) -> Result<Output> {
+        let (groups, p, v) = context.dims3()?;
+        let steps = groups / clips.max(1);
+        let (d, s) = (self.config.width, self.config.tokens());
+        let action = self.action.forward(&self.channels(&condition.action, &condition.action_mask, groups)?)?;
+        let state = self.state.forward(&self.channels(&condition.state, &condition.state_mask, groups)?)?;
+        let level = self.level.forward(&self.levels(condition, groups)?)?;
+        let sizes = Tensor::from_slice(&condition.step_size, groups, &self.device)?;
+        let bodies = Tensor::from_slice(&condition.embodiment, clips, &self.device)?;
+        // [B, D] -> [B*T, D]
+        let clip = (text + self.embodiment.index_select(&bodies, 0)?)?;
+        let clip = clip.reshape((clips, 1, d))?.broadcast_as((clips, steps, d))?.reshape((groups, d))?;
+        let mixed = ((&action + state)? + (level + self.step_size.index_select(&sizes, 0)?)?)?;
+        let mixed = silu(&(mixed + clip)?)?;
+
+        let has = Tensor::from_slice(&condition.has_context, (groups, 1, 1), &self.device)?;
+        let lacks = has.affine(-1.0, 1.0)?;
+        let context = context.broadcast_mul(&has)?;
+        let patches = Tensor::cat(&[&context, noisy], D::Minus1)?;
+        let patches = linear(&patches, &self.patch_in, Some(&self.patch_bias))?.broadcast_add(&self.place)?;
+        let registers = self.registers.reshape((1, self.config.registers, d))?;
+        let registers = registers.broadcast_as((groups, self.config.registers, d))?;
+        // [G, S, D]: patches, then registers.
+        let x = Tensor::cat(&[&patches, &registers.contiguous()?], 1)?;
+        let everywhere = (linear(&action, &self.action_token, None)?.reshape((groups, 1, d))?
+            + lacks.broadcast_mul(&self.nothing)?)?;
+        let mut x = x.broadcast_add(&everywhere)?;
+
+        let time_rope = match &time {
+            Time::Sequence => {
+                let positions: Vec<f32> = (0..steps).map(|t| t as f32).collect();
+                Some(rope_table(&positions, d / self.config.heads / 2, self.config.rope_base))
+            }
+            Time::Step { .. } => None,
+        };
+        let mut time = time;
+        let mut time_layer = 0;
+        for block in &self.blocks {
+            let m = linear(&mixed, &block.modulation, Some(&block.modulation_bias))?;
+            let h = norm_modulate(&x, &m, 0, 1, EPS)?;
+            let qkv = linear(&h, &block.qkv, None)?;
+            let h = attention_space(&qkv, self.config.heads, &block.gains, &self.space_rope)?;
+            x = gate_residual(&x, &linear(&h, &block.out, None)?, &m, 2)?;
+            if let Some(layer) = &block.time {
+                let h = norm_modulate(&x, &m, 6, 7, EPS)?;
+                // [B*T, S, 3D] -> [B, T, S, 3D]
+                let qkv = linear(&h, &layer.qkv, None)?.reshape((clips, steps, s, 3 * d))?;
+                let h = match (&mut time, &time_rope) {
+                    (Time::Step { caches, t, commit }, _) => {
+                        let cache = caches.get_mut(time_layer).ok_or_else(|| {
+                            candle_core::Error::Msg("a temporal layer has no cache".into())
+                        })?;
+                        cache.attend(&qkv, &layer.gains, *t, *commit)?
+                    }
+                    (Time::Sequence, Some(rope)) => {
+                        attention_time(&qkv, self.config.heads, &layer.gains, rope, self.config.window)?
+                    }
+                    (Time::Sequence, None) => candle_core::bail!("a sequence needs its rotary table"),
+                };
+                let h = h.reshape((groups, s, d))?;
+                x = gate_residual(&x, &linear(&h, &layer.out, None)?, &m, 8)?;
+                time_layer += 1;
+            }
+            let h = norm_modulate(&x, &m, 3, 4, EPS)?;
+            let h = swiglu(&linear(&h, &block.feed_in, None)?)?;
+            x = gate_residual(&x, &linear(&h, &block.feed_out, None)?, &m, 5)?;
+        }
+
+        let m = linear(&mixed, &self.last_modulation, Some(&self.last_modulation_bias))?;
+        let x = norm_modulate(&x, &m, 0, 1, EPS)?;
+        let registers = x.narrow(1, p, self.config.registers)?.mean(1)?;
+        let heads = linear(&registers, &self.head, Some(&self.head_bias))?;
+        let out = linear(&x.narrow(1, 0, p)?.contiguous()?, &self.patch_out, Some(&self.patch_out_bias))?;
+        let fresh = out.narrow(D::Minus1, 0, v)?;
+        let gate = candle_nn::ops::sigmoid(&out.narrow(D::Minus1, v, v / 3)?.contiguous()?)?;
+        // Where there is no context the gate is fully open.
+        let gate = gate.broadcast_mul(&has)?.broadcast_add(&lacks)?;
+        // One gate a pixel, three colours a pixel.
+        let gate = gate.reshape((groups, p, v / 3, 1))?;
+        let change = (fresh - &context)?.reshape((groups, p, v / 3, 3))?;
+        let frames = (context + change.broadcast_mul(&gate)?.reshape((groups, p, v))?)?;
+        Ok(Output { frames, heads })
+    }
+
+    /// Channel values and masks to features `[G, CHANNEL_SLOTS * CHANNEL_FEATURES]`.
+    fn channels(&self, values: &[f32], mask: &[f32], groups: usize) -> Result<Tensor> {
+        if values.len() != groups * CHANNEL_SLOTS || mask.len() != values.len() {
+            candle_core::bail!("channel values do not fit {groups} steps");
+        }
+        let mut features = Vec::with_capacity(values.len() * CHANNEL_FEATURES);
+        for (value, known) in values.iter().zip(mask) {
+            let value = value * known;
+            features.push(value);
+            for harmonic in 0..HARMONICS {
+                let angle = value * std::f32::consts::PI * (1 << harmonic) as f32 * 0.5;
+                features.push(angle.sin() * known);
+                features.push(angle.cos() * known);
+            }
+            features.push(*known);
+        }
+        Tensor::from_vec(features, (groups, CHANNEL_SLOTS * CHANNEL_FEATURES), &self.device)
+    }
+
+    /// Noise levels of target and context to features `[G, 2 * LEVEL_FEATURES]`.
+    fn levels(&self, condition: &Condition, groups: usize) -> Result<Tensor> {
+        if condition.target_level.len() != groups || condition.context_noise.len() != groups {
+            candle_core::bail!("noise levels do not fit {groups} steps");
+        }
+        let mut features = Vec::with_capacity(groups * 2 * LEVEL_FEATURES);
+        for (target, context) in condition.target_level.iter().zip(&condition.context_noise) {
+            for level in [target, context] {
+                features.push(*level);
+                for harmonic in 0..LEVEL_HARMONICS {
+                    let angle = level * std::f32::consts::PI * (1 << harmonic) as f32 * 0.5;
+                    features.push(angle.sin());
+                    features.push(angle.cos());
+                }
+            }
+        }
+        Tensor::from_vec(features, (groups, 2 * LEVEL_FEATURES), &self.device)
+    }
+}
