@@ -3,10 +3,12 @@
 //! The lowest floor of the house: it knows candle and model folders, and nothing of windows, robots or projects.
 
 pub mod contract;
+pub mod dreamer;
 pub mod frame;
 #[macro_use]
 pub mod kernels;
 pub mod nn;
+pub mod optim;
 pub mod random;
 
 pub use contract::{Channel, ChannelMode, Contract, ContractError, FrameSpec};

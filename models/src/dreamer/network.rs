@@ -106,9 +106,9 @@ struct Mlp {
 impl Mlp {
     fn new(name: &str, inputs: usize, width: usize, params: &mut Params) -> Result<Self> {
         Ok(Self {
-            first: params.var(&format!("{name}.first.weight"), &[width, inputs], Init::fan_in(inputs))?,
-            first_bias: params.var(&format!("{name}.first.bias"), &[width], Init::Const(0.0))?,
-            second: params.var(&format!("{name}.second.weight"), &[width, width], Init::fan_in(width))?,
+            first: params.tensor(&format!("{name}.first.weight"), &[width, inputs], Init::fan_in(inputs))?,
+            first_bias: params.tensor(&format!("{name}.first.bias"), &[width], Init::Const(0.0))?,
+            second: params.tensor(&format!("{name}.second.weight"), &[width, width], Init::fan_in(width))?,
         })
     }
 
@@ -151,36 +151,36 @@ impl Network {
     pub fn new(config: &Config, params: &mut Params, device: &Device) -> Result<Self> {
         let (d, p, v) = (config.width, config.patches(), config.patch_values());
         let hd = d / config.heads;
-        let residual = Init::Normal(1.0 / (d as f32).sqrt() / (2.0 * config.layers as f32).sqrt());
+        let residual = Init::Normal(1.0 / (d as f64 * 2.0 * config.layers as f64).sqrt());
         let mut blocks = Vec::with_capacity(config.layers);
         for index in 0..config.layers {
             let name = |part: &str| format!("blocks.{index}.{part}");
             let parts = if config.has_time(index) { 9 } else { 6 };
             let time = if config.has_time(index) {
                 Some(TimeLayer {
-                    qkv: params.var(&name("time.qkv.weight"), &[3 * d, d], Init::fan_in(d))?,
-                    gains: params.var(&name("time.gains"), &[2, hd], Init::Const(1.0))?,
-                    out: params.var(&name("time.out.weight"), &[d, d], residual)?,
+                    qkv: params.tensor(&name("time.qkv.weight"), &[3 * d, d], Init::fan_in(d))?,
+                    gains: params.tensor(&name("time.gains"), &[2, hd], Init::Const(1.0))?,
+                    out: params.tensor(&name("time.out.weight"), &[d, d], residual)?,
                 })
             } else {
                 None
             };
             let f = config.feed_forward;
             blocks.push(Block {
-                modulation: params.var(&name("modulation.weight"), &[parts * d, d], Init::Const(0.0))?,
-                modulation_bias: params.var(
+                modulation: params.tensor(&name("modulation.weight"), &[parts * d, d], Init::Const(0.0))?,
+                modulation_bias: params.tensor(
                     &name("modulation.bias"),
                     &[parts * d],
                     // Gates (every third vector) start half open, so that a short run wastes no steps on opening
                     // them; shifts and scales start as the identity.
                     Init::Pattern { period: 3 * d, from: 2 * d, value: 0.5 },
                 )?,
-                qkv: params.var(&name("space.qkv.weight"), &[3 * d, d], Init::fan_in(d))?,
-                gains: params.var(&name("space.gains"), &[2, hd], Init::Const(1.0))?,
-                out: params.var(&name("space.out.weight"), &[d, d], residual)?,
+                qkv: params.tensor(&name("space.qkv.weight"), &[3 * d, d], Init::fan_in(d))?,
+                gains: params.tensor(&name("space.gains"), &[2, hd], Init::Const(1.0))?,
+                out: params.tensor(&name("space.out.weight"), &[d, d], residual)?,
                 time,
-                feed_in: params.var(&name("feed_in.weight"), &[2 * f, d], Init::fan_in(d))?,
-                feed_out: params.var(&name("feed_out.weight"), &[d, f], residual)?,
+                feed_in: params.tensor(&name("feed_in.weight"), &[2 * f, d], Init::fan_in(d))?,
+                feed_out: params.tensor(&name("feed_out.weight"), &[d, f], residual)?,
             });
         }
         let (rows, cols) = config.grid();
@@ -188,30 +188,30 @@ impl Network {
         let pixels = config.patch * config.patch;
         let words = if config.text_width > 0 { Some(Words::new(config, params)?) } else { None };
         Ok(Self {
-            patch_in: params.var("patch_in.weight", &[d, 2 * v], Init::fan_in(2 * v))?,
-            patch_bias: params.var("patch_in.bias", &[d], Init::Const(0.0))?,
-            place: params.var("place", &[p, d], Init::Normal(0.1))?,
-            nothing: params.var("nothing", &[1, d], Init::Normal(0.1))?,
-            registers: params.var("registers", &[config.registers, d], Init::Normal(0.1))?,
+            patch_in: params.tensor("patch_in.weight", &[d, 2 * v], Init::fan_in(2 * v))?,
+            patch_bias: params.tensor("patch_in.bias", &[d], Init::Const(0.0))?,
+            place: params.tensor("place", &[p, d], Init::Normal(0.1))?,
+            nothing: params.tensor("nothing", &[1, d], Init::Normal(0.1))?,
+            registers: params.tensor("registers", &[config.registers, d], Init::Normal(0.1))?,
             action: Mlp::new("action", CHANNEL_SLOTS * CHANNEL_FEATURES, d, params)?,
-            action_token: params.var("action_token.weight", &[d, d], Init::fan_in(d))?,
+            action_token: params.tensor("action_token.weight", &[d, d], Init::fan_in(d))?,
             state: Mlp::new("state", CHANNEL_SLOTS * CHANNEL_FEATURES, d, params)?,
             level: Mlp::new("level", 2 * LEVEL_FEATURES, d, params)?,
-            step_size: params.var("step_size", &[STEP_SIZES, d], Init::Normal(0.1))?,
-            embodiment: params.var("embodiment", &[config.embodiments, d], Init::Normal(0.1))?,
+            step_size: params.tensor("step_size", &[STEP_SIZES, d], Init::Normal(0.1))?,
+            embodiment: params.tensor("embodiment", &[config.embodiments, d], Init::Normal(0.1))?,
             words,
             blocks,
-            last_modulation: params.var("last.modulation.weight", &[2 * d, d], Init::Const(0.0))?,
-            last_modulation_bias: params.var("last.modulation.bias", &[2 * d], Init::Const(0.0))?,
-            patch_out: params.var("patch_out.weight", &[v + pixels, d], Init::Normal(0.002))?,
+            last_modulation: params.tensor("last.modulation.weight", &[2 * d, d], Init::Const(0.0))?,
+            last_modulation_bias: params.tensor("last.modulation.bias", &[2 * d], Init::Const(0.0))?,
+            patch_out: params.tensor("patch_out.weight", &[v + pixels, d], Init::Normal(0.002))?,
             // The gate starts nearly shut: a fresh network repeats the last frame.
-            patch_out_bias: params.var(
+            patch_out_bias: params.tensor(
                 "patch_out.bias",
                 &[v + pixels],
                 Init::Pattern { period: v + pixels, from: v, value: -2.0 },
             )?,
-            head: params.var("head.weight", &[head, d], Init::fan_in(d))?,
-            head_bias: params.var("head.bias", &[head], Init::Const(0.0))?,
+            head: params.tensor("head.weight", &[head, d], Init::fan_in(d))?,
+            head_bias: params.tensor("head.bias", &[head], Init::Const(0.0))?,
             space_rope: rope_axial_2d(rows, cols, config.registers, hd / 2, config.rope_base),
             config: config.clone(),
             device: device.clone(),
@@ -265,7 +265,8 @@ impl Network {
         let (groups, p, v) = context.dims3()?;
         let steps = groups / clips.max(1);
         let (d, s) = (self.config.width, self.config.tokens());
-        let action = self.action.forward(&self.channels(&condition.action, &condition.action_mask, groups)?)?;
+        let action =
+            self.action.forward(&self.channels(&condition.action, &condition.action_mask, groups)?)?;
         let state = self.state.forward(&self.channels(&condition.state, &condition.state_mask, groups)?)?;
         let level = self.level.forward(&self.levels(condition, groups)?)?;
         let sizes = Tensor::from_slice(&condition.step_size, groups, &self.device)?;
@@ -310,9 +311,9 @@ impl Network {
                 let qkv = linear(&h, &layer.qkv, None)?.reshape((clips, steps, s, 3 * d))?;
                 let h = match (&mut time, &time_rope) {
                     (Time::Step { caches, t, commit }, _) => {
-                        let cache = caches.get_mut(time_layer).ok_or_else(|| {
-                            candle_core::Error::Msg("a temporal layer has no cache".into())
-                        })?;
+                        let cache = caches
+                            .get_mut(time_layer)
+                            .ok_or_else(|| candle_core::Error::Msg("a temporal layer has no cache".into()))?;
                         cache.attend(&qkv, &layer.gains, *t, *commit)?
                     }
                     (Time::Sequence, Some(rope)) => {

@@ -53,23 +53,23 @@ impl Words {
         for index in 0..config.text_layers {
             let name = |part: &str| format!("words.layers.{index}.{part}");
             layers.push(Layer {
-                norm_attention: params.var(&name("norm_attention"), &[w], Init::Const(1.0))?,
-                qkv: params.var(&name("qkv.weight"), &[3 * w, w], Init::fan_in(w))?,
-                gains: params.var(&name("gains"), &[2, w / heads], Init::Const(1.0))?,
-                attention_out: params.var(&name("attention_out.weight"), &[w, w], Init::fan_in(w))?,
-                norm_feed: params.var(&name("norm_feed"), &[w], Init::Const(1.0))?,
-                feed_in: params.var(&name("feed_in.weight"), &[2 * hidden, w], Init::fan_in(w))?,
-                feed_out: params.var(&name("feed_out.weight"), &[w, hidden], Init::fan_in(hidden))?,
+                norm_attention: params.tensor(&name("norm_attention"), &[w], Init::Const(1.0))?,
+                qkv: params.tensor(&name("qkv.weight"), &[3 * w, w], Init::fan_in(w))?,
+                gains: params.tensor(&name("gains"), &[2, w / heads], Init::Const(1.0))?,
+                attention_out: params.tensor(&name("attention_out.weight"), &[w, w], Init::fan_in(w))?,
+                norm_feed: params.tensor(&name("norm_feed"), &[w], Init::Const(1.0))?,
+                feed_in: params.tensor(&name("feed_in.weight"), &[2 * hidden, w], Init::fan_in(w))?,
+                feed_out: params.tensor(&name("feed_out.weight"), &[w, hidden], Init::fan_in(hidden))?,
             });
         }
         let positions: Vec<f32> = (0..config.text_bytes).map(|p| p as f32).collect();
         Ok(Self {
             bytes: config.text_bytes,
             heads,
-            embed: params.var("words.embed", &[PAD as usize + 1, w], Init::Normal(0.5))?,
+            embed: params.tensor("words.embed", &[PAD as usize + 1, w], Init::Normal(0.5))?,
             layers,
-            norm: params.var("words.norm", &[w], Init::Const(1.0))?,
-            out: params.var("words.out.weight", &[config.width, w], Init::fan_in(w))?,
+            norm: params.tensor("words.norm", &[w], Init::Const(1.0))?,
+            out: params.tensor("words.out.weight", &[config.width, w], Init::fan_in(w))?,
             rope: rope_table(&positions, w / heads / 2, 1000.0),
         })
     }

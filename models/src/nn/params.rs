@@ -23,8 +23,26 @@ pub enum Init {
     Normal(f64),
     /// Uniform numbers in -b..b.
     Uniform(f64),
+    /// All this number.
+    Const(f32),
+    /// `value` from place `from` on in every run of `period` numbers, zero before it.
+    Pattern {
+        /// Length of a run.
+        period: usize,
+        /// First place of a run that is not zero.
+        from: usize,
+        /// The number there.
+        value: f32,
+    },
     /// `[out, in]` weights: uniform in -b..b with b = sqrt(6 / (in + out)) (Glorot & Bengio 2010).
     Glorot,
+}
+
+impl Init {
+    /// Normal numbers of variance `1 / inputs`: keeps the size of what passes through a linear layer.
+    pub fn fan_in(inputs: usize) -> Self {
+        Self::Normal(1.0 / (inputs.max(1) as f64).sqrt())
+    }
 }
 
 /// What can go wrong with a file of parameters.
@@ -262,6 +280,10 @@ fn initial(seed: u64, name: &str, shape: &Shape, init: Init) -> Vec<f32> {
     match init {
         Init::Zeros => vec![0.0; n],
         Init::Ones => vec![1.0; n],
+        Init::Const(value) => vec![value; n],
+        Init::Pattern { period, from, value } => {
+            (0..n).map(|i| if i % period.max(1) >= from { value } else { 0.0 }).collect()
+        }
         Init::Normal(std) => {
             let mut values = vec![0.0; n];
             random.fill_normal(0, &mut values);

@@ -1,0 +1,17 @@
+//! The shipped family: a small causal space-time transformer that imagines frames from frames, numbers and words.
+
+mod config;
+mod folder;
+pub mod heads;
+mod network;
+mod objective;
+pub mod patches;
+mod rollout;
+mod words;
+
+pub use config::{CHANNEL_SLOTS, CONFIG_FORMAT, Config};
+pub use folder::{Dreamer, ModelError, save_folder};
+pub use network::{Condition, Network, Output, STEP_SIZES, Time};
+pub use objective::{Clip, Loss, Recipe, loss};
+pub use rollout::{HistoryFrame, Imagined, Rollout, Stream};
+pub use words::prompt_tokens;

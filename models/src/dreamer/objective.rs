@@ -1,0 +1,415 @@
+//! What the network is trained for: predict the clean next frame from noisy ones, read the labels.
+//!
+//! The recipe is diffusion forcing with x-prediction (Chen et al. 2024, <https://arxiv.org/abs/2407.01392>; Hafner
+//! et al. 2025, "Dreamer 4", <https://arxiv.org/abs/2509.24527>) with three changes that a small budget asks for:
+//! most targets start from pure noise, which is the case that counts when a frame is generated in one step; pixels
+//! that change weigh more than the resting table; and some clips get the network's own rollout as their past, with
+//! the true future as the target, so that it learns to mend its own mistakes instead of adding to them.
+
+use candle_core::{D, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::config::{CHANNEL_SLOTS, Config};
+use super::heads::is_logit;
+use super::network::{Condition, Network, Output, Time};
+use crate::random::{Random, stream_of};
+
+/// A piece of an episode, ready for the network: `T + 1` frames and what happened between them.
+#[derive(Clone, Debug, Default)]
+pub struct Clip {
+    /// Patches of `T + 1` frames, `(T + 1) * P * V` numbers from -1 to 1.
+    pub frames: Vec<f32>,
+    /// Action of each step, scaled to -1..=1: `T * CHANNEL_SLOTS`.
+    pub action: Vec<f32>,
+    /// 1 for known action channels: `CHANNEL_SLOTS`.
+    pub action_mask: Vec<f32>,
+    /// State of each frame, scaled to -1..=1: `(T + 1) * CHANNEL_SLOTS`.
+    pub state: Vec<f32>,
+    /// 1 for known state channels: `CHANNEL_SLOTS`.
+    pub state_mask: Vec<f32>,
+    /// Read-outs of each target frame in network units: `T * R`.
+    pub readings: Vec<f32>,
+    /// 1 for known read-outs: `T * R`.
+    pub readings_mask: Vec<f32>,
+    /// What the robot was asked to do.
+    pub prompt: Option<String>,
+    /// Whether the prompt alone tells what happens (demonstrations), so that it is worth learning from words.
+    pub told: bool,
+    /// Embodiment number.
+    pub embodiment: u32,
+}
+
+/// How training mixes its cases.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recipe {
+    /// Share of action-driven clips whose targets get random noise levels; the others start from pure noise.
+    pub flow_share: f32,
+    /// The same for clips driven by words alone, which have many futures.
+    pub flow_share_words: f32,
+    /// Share of clips with a known task that are driven by the words alone.
+    pub words_only: f32,
+    /// Share of clips without any drive.
+    pub free: f32,
+    /// Share of action-driven clips that hear no words.
+    pub mute: f32,
+    /// Share of clips that start from nothing.
+    pub from_nothing: f32,
+    /// Share of clips with noise mixed into their context.
+    pub context_noise_share: f32,
+    /// Most of that noise.
+    pub context_noise: f32,
+    /// Share of action-driven clips whose past is the network's own rollout.
+    pub own_past: f32,
+    /// Weight of pixels that change, on top of 1.
+    pub change_weight: f32,
+    /// Change of a colour, on the -1..=1 scale, from which a pixel counts as changing.
+    pub change_threshold: f32,
+    /// Weight of the read-outs' loss.
+    pub readings_weight: f32,
+    /// Weight of the loss of next state and inverse dynamics.
+    pub channels_weight: f32,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            flow_share: 0.25,
+            flow_share_words: 0.7,
+            words_only: 0.3,
+            free: 0.03,
+            mute: 0.5,
+            from_nothing: 0.03,
+            context_noise_share: 0.2,
+            context_noise: 0.15,
+            own_past: 0.0,
+            change_weight: 6.0,
+            change_threshold: 0.06,
+            readings_weight: 0.05,
+            channels_weight: 0.05,
+        }
+    }
+}
+
+/// The loss of a micro-batch, to be differentiated, and its parts for the log.
+pub struct Loss {
+    /// What is minimised.
+    pub total: Tensor,
+    /// Weighted squared error of the frames (scale -1..=1).
+    pub frames: f32,
+    /// Plain mean squared error of the steps that start from pure noise with known actions, on the 0..=1 scale,
+    /// and the number of such steps: the log's PSNR comes from it.
+    pub sharp: (f64, usize),
+    /// Loss of the read-outs.
+    pub readings: f32,
+}
+
+/// What was drawn for one clip.
+struct Draw {
+    flow: bool,
+    action: bool,
+    text: bool,
+    nothing: bool,
+    known_states: usize,
+    own_past: bool,
+    context_noise: f32,
+}
+
+fn draw(clip: &Clip, recipe: &Recipe, random: &Random, steps: usize) -> Draw {
+    let u = |place: u64| random.uniform(place);
+    let has_text = clip.prompt.is_some();
+    let kind = u(0);
+    let words_only = if clip.told && has_text { recipe.words_only } else { 0.0 };
+    let (action, text) = if kind < recipe.free {
+        (false, false)
+    } else if kind < recipe.free + words_only {
+        (false, true)
+    } else {
+        (true, has_text && u(1) >= recipe.mute)
+    };
+    let flow = u(2) < if action { recipe.flow_share } else { recipe.flow_share_words };
+    let own_past = action && !flow && u(3) < recipe.own_past;
+    let nothing = !own_past && u(4) < recipe.from_nothing;
+    let known_states = if u(5) < 0.3 { 0 } else { 1 + random.below(6, steps as u32) as usize };
+    let noisy = !own_past && u(7) < recipe.context_noise_share;
+    let context_noise = if noisy { u(8) * recipe.context_noise } else { 0.0 };
+    Draw { flow, action, text, nothing, known_states, own_past, context_noise }
+}
+
+/// The loss of the network on some clips of equal length.
+///
+/// All randomness is a function of `seed`, `iteration` and `first_clip + i`.
+///
+/// # Errors
+/// Clips of different or wrong lengths, device errors.
+pub fn loss(
+    network: &Network,
+    clips: &[Clip],
+    recipe: &Recipe,
+    seed: u64,
+    iteration: u64,
+    first_clip: u64,
+) -> Result<Loss> {
+    let config = network.config();
+    let (p, v) = (config.patches(), config.patch_values());
+    let frame = p * v;
+    let steps = clips.first().map_or(0, |clip| clip.frames.len() / frame).saturating_sub(1);
+    if steps == 0 || clips.iter().any(|clip| clip.frames.len() != (steps + 1) * frame) {
+        candle_core::bail!("clips need the same number of frames, two or more");
+    }
+    let device = network.device();
+    let groups = clips.len() * steps;
+    let draws: Vec<Draw> = (0..clips.len())
+        .map(|i| {
+            let random = Random::new(seed, stream_of("clip"), iteration * 65_536 + first_clip + i as u64);
+            clips.get(i).map_or_else(
+                || draw(&Clip::default(), recipe, &random, steps),
+                |clip| draw(clip, recipe, &random, steps),
+            )
+        })
+        .collect();
+
+    let prompts: Vec<Option<&str>> = clips
+        .iter()
+        .zip(&draws)
+        .map(|(clip, d)| if d.text { clip.prompt.as_deref() } else { None })
+        .collect();
+    let text = network.encode_prompts(&prompts)?;
+
+    let mut condition = conditions(clips, &draws, steps, config);
+    let mut context = Vec::with_capacity(groups * frame);
+    let mut noisy = vec![0.0_f32; groups * frame];
+    let mut target = Vec::with_capacity(groups * frame);
+    for (i, (clip, d)) in clips.iter().zip(&draws).enumerate() {
+        let noise = Random::new(seed, stream_of("noise"), iteration * 65_536 + first_clip + i as u64);
+        for t in 0..steps {
+            let at = (i * steps + t) * frame;
+            let from = clip.frames.get(t * frame..(t + 1) * frame).unwrap_or(&[]);
+            let to = clip.frames.get((t + 1) * frame..(t + 2) * frame).unwrap_or(&[]);
+            target.extend_from_slice(to);
+            let z = noisy.get_mut(at..at + frame).unwrap_or(&mut []);
+            noise.fill_normal((2 * t * frame) as u64, z);
+            if d.flow {
+                let u = noise.uniform(u64::MAX - 8 - t as u64);
+                let level = u * 0.98;
+                let index = i * steps + t;
+                if let Some(slot) = condition.target_level.get_mut(index) {
+                    *slot = level;
+                }
+                if let Some(slot) = condition.step_size.get_mut(index) {
+                    *slot = 1 + noise.below(u64::MAX - 512 - t as u64, 3);
+                }
+                for (z, x) in z.iter_mut().zip(to) {
+                    *z = *z * (1.0 - level) + x * level;
+                }
+            }
+            if d.context_noise > 0.0 {
+                let mut extra = vec![0.0_f32; frame];
+                noise.fill_normal(((2 * t + 1) * frame) as u64, &mut extra);
+                context.extend(
+                    from.iter().zip(extra).map(|(x, e)| x * (1.0 - d.context_noise) + e * d.context_noise),
+                );
+            } else {
+                context.extend_from_slice(from);
+            }
+        }
+    }
+    if draws.iter().any(|d| d.own_past) {
+        own_past(network, clips, &draws, &condition, &noisy, &text, steps, &mut context)?;
+    }
+
+    let shape = (groups, p, v);
+    let weights = pixel_weights(clips, recipe, steps, frame);
+    let context = Tensor::from_vec(context, shape, device)?;
+    let noisy = Tensor::from_vec(noisy, shape, device)?;
+    let target = Tensor::from_vec(target, shape, device)?;
+    let output = network.forward(clips.len(), &context, &noisy, &condition, &text, Time::Sequence)?;
+
+    let squared = (&output.frames - &target)?.sqr()?;
+    let weights = Tensor::from_vec(weights, shape, device)?;
+    let frames = (&squared * weights)?.mean_all()?;
+    let sharp = sharp_error(&squared, &draws, steps)?;
+    let (readings, channels) = head_losses(&output, clips, &draws, config, steps, device)?;
+    let total = (&frames
+        + (readings.affine(f64::from(recipe.readings_weight), 0.0)?
+            + channels.affine(f64::from(recipe.channels_weight), 0.0)?)?)?;
+    Ok(Loss { frames: frames.to_scalar()?, readings: readings.to_scalar()?, sharp, total })
+}
+
+/// Plain squared error of the action-driven steps from pure noise, 0..=1 scale.
+fn sharp_error(squared: &Tensor, draws: &[Draw], steps: usize) -> Result<(f64, usize)> {
+    let each: Vec<f32> = squared.detach().flatten_from(1)?.mean(D::Minus1)?.to_vec1()?;
+    let mut sum = (0.0, 0);
+    for (draw, errors) in draws.iter().zip(each.chunks(steps)) {
+        if draw.action && !draw.flow && !draw.nothing {
+            sum.0 += errors.iter().map(|e| f64::from(*e) / 4.0).sum::<f64>();
+            sum.1 += errors.len();
+        }
+    }
+    Ok(sum)
+}
+
+fn conditions(clips: &[Clip], draws: &[Draw], steps: usize, config: &Config) -> Condition {
+    let groups = clips.len() * steps;
+    let mut condition = Condition {
+        target_level: vec![0.0; groups],
+        context_noise: Vec::with_capacity(groups),
+        step_size: vec![0; groups],
+        action: Vec::with_capacity(groups * CHANNEL_SLOTS),
+        action_mask: Vec::with_capacity(groups * CHANNEL_SLOTS),
+        state: Vec::with_capacity(groups * CHANNEL_SLOTS),
+        state_mask: Vec::with_capacity(groups * CHANNEL_SLOTS),
+        has_context: Vec::with_capacity(groups),
+        embodiment: Vec::with_capacity(clips.len()),
+    };
+    for (clip, d) in clips.iter().zip(draws) {
+        condition.embodiment.push(clip.embodiment.min(config.embodiments.saturating_sub(1) as u32));
+        condition.action.extend(clip.action.iter().take(steps * CHANNEL_SLOTS));
+        condition.state.extend(clip.state.iter().take(steps * CHANNEL_SLOTS));
+        for t in 0..steps {
+            condition.context_noise.push(d.context_noise);
+            condition.has_context.push(if d.nothing && t == 0 { 0.0 } else { 1.0 });
+            let known = if d.action { 1.0 } else { 0.0 };
+            condition.action_mask.extend(clip.action_mask.iter().map(|m| m * known));
+            let known = if t < d.known_states && !(d.nothing && t == 0) { 1.0 } else { 0.0 };
+            condition.state_mask.extend(clip.state_mask.iter().map(|m| m * known));
+        }
+    }
+    condition
+}
+
+/// Replaces the context of `own_past` clips by the network's own rollout from the clip's first frame.
+fn own_past(
+    network: &Network,
+    clips: &[Clip],
+    draws: &[Draw],
+    condition: &Condition,
+    noisy: &[f32],
+    text: &Tensor,
+    steps: usize,
+    context: &mut [f32],
+) -> Result<()> {
+    let config = network.config();
+    let (p, v) = (config.patches(), config.patch_values());
+    let frame = p * v;
+    let rows: Vec<usize> = draws.iter().enumerate().filter(|(_, d)| d.own_past).map(|(i, _)| i).collect();
+    let device = network.device();
+    let ids = Tensor::from_vec(rows.iter().map(|i| *i as u32).collect(), rows.len(), device)?;
+    let text = text.detach().index_select(&ids, 0)?;
+    let mut caches = network.caches();
+    let mut present: Vec<f32> = Vec::with_capacity(rows.len() * frame);
+    for i in &rows {
+        present.extend(clips.get(*i).and_then(|clip| clip.frames.get(..frame)).unwrap_or(&[]));
+    }
+    let pick = |values: &[f32], t: usize, each: usize| -> Vec<f32> {
+        rows.iter()
+            .flat_map(|i| {
+                values.get((i * steps + t) * each..(i * steps + t + 1) * each).unwrap_or(&[]).to_vec()
+            })
+            .collect()
+    };
+    for t in 0..steps - 1 {
+        let shape = (rows.len(), p, v);
+        let now = Tensor::from_slice(&present, shape, device)?;
+        let z = Tensor::from_vec(pick(noisy, t, frame), shape, device)?;
+        let at = Condition {
+            target_level: vec![0.0; rows.len()],
+            context_noise: vec![0.0; rows.len()],
+            step_size: vec![0; rows.len()],
+            action: pick(&condition.action, t, CHANNEL_SLOTS),
+            action_mask: pick(&condition.action_mask, t, CHANNEL_SLOTS),
+            state: pick(&condition.state, t, CHANNEL_SLOTS),
+            state_mask: pick(&condition.state_mask, t, CHANNEL_SLOTS),
+            has_context: vec![1.0; rows.len()],
+            embodiment: rows.iter().map(|i| condition.embodiment.get(*i).copied().unwrap_or(0)).collect(),
+        };
+        let time = Time::Step { caches: &mut caches, t, commit: true };
+        let next = network.forward(rows.len(), &now, &z, &at, &text, time)?.frames.detach();
+        present = next.clamp(-1.0_f32, 1.0_f32)?.flatten_all()?.to_vec1()?;
+        for (row, i) in rows.iter().enumerate() {
+            let to = (i * steps + t + 1) * frame;
+            if let (Some(slot), Some(made)) =
+                (context.get_mut(to..to + frame), present.get(row * frame..(row + 1) * frame))
+            {
+                slot.copy_from_slice(made);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// 1 for resting pixels, `1 + change_weight` for those that change into the target.
+fn pixel_weights(clips: &[Clip], recipe: &Recipe, steps: usize, frame: usize) -> Vec<f32> {
+    let mut weights = Vec::with_capacity(clips.len() * steps * frame);
+    for clip in clips {
+        for t in 0..steps {
+            let from = clip.frames.get(t * frame..(t + 1) * frame).unwrap_or(&[]);
+            let to = clip.frames.get((t + 1) * frame..(t + 2) * frame).unwrap_or(&[]);
+            for (a, b) in from.chunks_exact(3).zip(to.chunks_exact(3)) {
+                let change = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
+                let weight = if change > recipe.change_threshold { 1.0 + recipe.change_weight } else { 1.0 };
+                weights.extend([weight; 3]);
+            }
+        }
+    }
+    weights
+}
+
+/// Losses of the read-outs (cross entropy for yes-or-no ones, squared error for the rest) and of the channels
+/// (next state always where known; the action where the network was not told it).
+fn head_losses(
+    output: &Output,
+    clips: &[Clip],
+    draws: &[Draw],
+    config: &Config,
+    steps: usize,
+    device: &candle_core::Device,
+) -> Result<(Tensor, Tensor)> {
+    let r = config.readings.len();
+    let groups = clips.len() * steps;
+    let collect = |values: fn(&Clip) -> &Vec<f32>, each: usize, skip: usize| -> Vec<f32> {
+        clips
+            .iter()
+            .flat_map(|clip| {
+                let mut row: Vec<f32> = values(clip).iter().skip(skip).take(steps * each).copied().collect();
+                row.resize(steps * each, 0.0);
+                row
+            })
+            .collect()
+    };
+    let target = Tensor::from_vec(collect(|c| &c.readings, r, 0), (groups, r), device)?;
+    let mask = collect(|c| &c.readings_mask, r, 0);
+    let logit: Vec<f32> = config.readings.iter().map(|n| if is_logit(n) { 1.0 } else { 0.0 }).collect();
+    let logit_mask: Vec<f32> = mask.iter().zip(logit.iter().cycle()).map(|(m, l)| m * l).collect();
+    let value_mask: Vec<f32> = mask.iter().zip(logit.iter().cycle()).map(|(m, l)| m * (1.0 - l)).collect();
+    let known = mask.iter().sum::<f32>().max(1.0);
+    let raw = output.heads.narrow(1, 0, r)?;
+    // Cross entropy of a logit x with target y: max(x, 0) - x y + ln(1 + exp(-|x|)).
+    let cross = ((raw.relu()? - (&raw * &target)?)? + (raw.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
+    let squared = (&raw - &target)?.sqr()?;
+    let cross = (cross * Tensor::from_vec(logit_mask, (groups, r), device)?)?.sum_all()?;
+    let squared = (squared * Tensor::from_vec(value_mask, (groups, r), device)?)?.sum_all()?;
+    let readings = (cross + squared)?.affine(1.0 / f64::from(known), 0.0)?;
+
+    let next_state = collect(|c| &c.state, CHANNEL_SLOTS, CHANNEL_SLOTS);
+    let action = collect(|c| &c.action, CHANNEL_SLOTS, 0);
+    let mut wanted: Vec<f32> = Vec::with_capacity(groups * 2 * CHANNEL_SLOTS);
+    let mut masks: Vec<f32> = Vec::with_capacity(groups * 2 * CHANNEL_SLOTS);
+    for (i, (clip, d)) in clips.iter().zip(draws).enumerate() {
+        for t in 0..steps {
+            let at = (i * steps + t) * CHANNEL_SLOTS;
+            wanted.extend(next_state.get(at..at + CHANNEL_SLOTS).unwrap_or(&[]));
+            wanted.extend(action.get(at..at + CHANNEL_SLOTS).unwrap_or(&[]));
+            masks.extend(clip.state_mask.iter());
+            let untold = if d.action { 0.0 } else { 1.0 };
+            masks.extend(clip.action_mask.iter().map(|m| m * untold));
+        }
+    }
+    let known = masks.iter().sum::<f32>().max(1.0);
+    let shape = (groups, 2 * CHANNEL_SLOTS);
+    let error =
+        (output.heads.narrow(1, r, 2 * CHANNEL_SLOTS)? - Tensor::from_vec(wanted, shape, device)?)?.sqr()?;
+    let channels =
+        (error * Tensor::from_vec(masks, shape, device)?)?.sum_all()?.affine(1.0 / f64::from(known), 0.0)?;
+    Ok((readings, channels))
+}

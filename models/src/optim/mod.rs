@@ -1,0 +1,8 @@
+//! Optimisers over a [`Params`](crate::nn::Params) store.
+
+mod muon;
+mod schedule;
+mod stepper;
+
+pub use schedule::Schedule;
+pub use stepper::{Settings, Stepper};

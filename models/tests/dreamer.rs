@@ -1,0 +1,268 @@
+//! The dreamer family end to end on a toy world: a square that an action moves left or right.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use candle_core::Device;
+use forerun_models::dreamer::{
+    CHANNEL_SLOTS, Clip, Config, Dreamer, HistoryFrame, Network, Recipe, Stream, loss, patches, save_folder,
+};
+use forerun_models::nn::Params;
+use forerun_models::optim::{Settings, Stepper};
+use forerun_models::random::Random;
+use forerun_models::{Channel, ChannelMode, Contract, Frame, FrameSpec};
+
+fn contract(config: &Config) -> Contract {
+    let channel = Channel {
+        name: "slide.pos".into(),
+        unit: "px".into(),
+        min: -4.0,
+        max: 4.0,
+        mode: ChannelMode::Relative,
+        mean: 0.0,
+        std: 2.0,
+    };
+    Contract {
+        format: 1,
+        name: "toy".into(),
+        family: "dreamer".into(),
+        frame: FrameSpec {
+            width: config.image_width,
+            height: config.image_height,
+            rate_hz: 10.0,
+            history: 4,
+        },
+        actions: vec![channel],
+        state: vec![],
+        text: true,
+        knows: "a square".into(),
+        embodiment: "slide".into(),
+        licence: "MIT".into(),
+        familiar_residual: None,
+        vocabulary: vec![],
+    }
+}
+
+/// The toy world: a 10-pixel square at column `x` on a dark ground.
+fn draw(x: i32) -> Frame {
+    let mut frame = Frame::filled(32, 32, [30, 30, 40]);
+    for row in 11..21 {
+        for col in x.max(0)..(x + 10).min(32) {
+            let at = (row * 32 + col as usize) * 3;
+            frame.data[at..at + 3].copy_from_slice(&[220, 60, 40]);
+        }
+    }
+    frame
+}
+
+fn moves(random: &Random, steps: usize) -> (i32, Vec<i32>) {
+    let mut x = random.below(0, 22) as i32;
+    let start = x;
+    let track = (0..steps)
+        .map(|t| {
+            let dx = if random.uniform(10 + t as u64) < 0.5 { -4 } else { 4 };
+            let dx = if (0..=22).contains(&(x + dx)) { dx } else { -dx };
+            x += dx;
+            dx
+        })
+        .collect();
+    (start, track)
+}
+
+fn clip(seed: u64, steps: usize, config: &Config) -> Clip {
+    let (mut x, track) = moves(&Random::new(seed, 1, 0), steps);
+    let mut frames = patches::patchify(&draw(x), config.patch);
+    let mut action = vec![0.0; steps * CHANNEL_SLOTS];
+    for (t, dx) in track.iter().enumerate() {
+        action[t * CHANNEL_SLOTS] = *dx as f32 / 4.0;
+        x += dx;
+        frames.extend(patches::patchify(&draw(x), config.patch));
+    }
+    let mut action_mask = vec![0.0; CHANNEL_SLOTS];
+    action_mask[0] = 1.0;
+    let readings = config.readings.len();
+    Clip {
+        frames,
+        action,
+        action_mask,
+        state: vec![0.0; (steps + 1) * CHANNEL_SLOTS],
+        state_mask: vec![0.0; CHANNEL_SLOTS],
+        readings: vec![0.5; steps * readings],
+        readings_mask: vec![1.0; steps * readings],
+        prompt: Some("slide the square".into()),
+        told: true,
+        embodiment: 0,
+    }
+}
+
+fn gradients(stepper: &Stepper, total: &candle_core::Tensor) -> Vec<Vec<f32>> {
+    let grads = total.backward().unwrap();
+    stepper
+        .variables()
+        .map(|(name, var)| {
+            let gradient = grads.get(var).unwrap_or_else(|| panic!("{name} gets no gradient"));
+            gradient.flatten_all().unwrap().to_vec1().unwrap()
+        })
+        .collect()
+}
+
+/// Trains the micro size for some iterations; the same bits every time.
+fn train(iterations: u64) -> (Config, Params, Stepper, Vec<f64>) {
+    let config = Config::micro();
+    let mut params = Params::new(7, &Device::Cpu);
+    let network = Network::new(&config, &mut params, &Device::Cpu).unwrap();
+    let settings = Settings { learning_rate: 3e-3, ema: 0.9, ..Settings::default() };
+    let mut stepper = Stepper::new(&params, settings).unwrap();
+    let mut errors = Vec::new();
+    for iteration in 0..iterations {
+        let clips: Vec<Clip> = (0..8).map(|i| clip(iteration * 8 + i, 4, &config)).collect();
+        let own_past = if iteration * 2 > iterations { 0.5 } else { 0.0 };
+        let recipe = Recipe { own_past, ..Recipe::default() };
+        let found = loss(&network, &clips, &recipe, 3, iteration, 0).unwrap();
+        errors.push(found.sharp.0 / found.sharp.1.max(1) as f64);
+        let gradients = gradients(&stepper, &found.total);
+        stepper.step(&gradients, 1.0).unwrap();
+    }
+    (config, params, stepper, errors)
+}
+
+fn saved(stepper: &Stepper, config: &Config) -> (tempfile::TempDir, Dreamer) {
+    let dir = tempfile::tempdir().unwrap();
+    save_folder(dir.path(), &contract(config), config, &stepper.averages().unwrap()).unwrap();
+    let model = Dreamer::load(dir.path(), &Device::Cpu).unwrap();
+    (dir, model)
+}
+
+fn stream(seed: u64, x: i32) -> Stream {
+    Stream {
+        seed,
+        prompt: None,
+        history: vec![HistoryFrame { frame: draw(x), state: Some(vec![]), action: None }],
+    }
+}
+
+fn mean_square(a: &Frame, b: &Frame) -> f64 {
+    let sum: f64 = a.data.iter().zip(&b.data).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    sum / a.data.len() as f64 / (255.0 * 255.0)
+}
+
+#[test]
+fn every_variable_gets_a_gradient() {
+    let config = Config::micro();
+    let mut params = Params::new(1, &Device::Cpu);
+    let network = Network::new(&config, &mut params, &Device::Cpu).unwrap();
+    let mut stepper = Stepper::new(&params, Settings::default()).unwrap();
+    let recipe =
+        Recipe { from_nothing: 0.5, flow_share: 0.5, own_past: 0.5, words_only: 0.4, ..Recipe::default() };
+    let mut silent = Vec::new();
+    // Layers that start silent let gradients through after a few steps; from then on none may be missing or zero.
+    for iteration in 0..4 {
+        let clips: Vec<Clip> = (0..8).map(|i| clip(i, 3, &config)).collect();
+        let found = loss(&network, &clips, &recipe, 1, iteration, 0).unwrap();
+        let gradients = gradients(&stepper, &found.total);
+        silent = stepper
+            .variables()
+            .zip(&gradients)
+            .filter(|(_, g)| g.iter().all(|v| *v == 0.0))
+            .map(|((name, _), _)| name.to_owned())
+            .collect();
+        stepper.step(&gradients, 1.0).unwrap();
+    }
+    assert_eq!(silent, Vec::<String>::new());
+}
+
+#[test]
+fn a_trained_network_follows_its_actions() {
+    let (config, _, stepper, errors) = train(250);
+    let tail = errors[230..].iter().sum::<f64>() / 20.0;
+    assert!(tail < errors[0] * 0.35, "{} -> {tail}", errors[0]);
+    let (_dir, model) = saved(&stepper, &config);
+    for (dx, other) in [(4, -4), (-4, 4)] {
+        let mut rollout = model.start(vec![stream(1, 11)], 1).unwrap();
+        let mut frame = None;
+        for _ in 0..2 {
+            frame = rollout.step(&[Some(vec![dx as f32])]).unwrap().pop();
+        }
+        let frame = frame.unwrap().frame;
+        let (right, wrong) =
+            (mean_square(&frame, &draw(11 + 2 * dx)), mean_square(&frame, &draw(11 + 2 * other)));
+        assert!(right * 4.0 < wrong, "{dx}: {right} against {wrong}");
+    }
+}
+
+#[test]
+fn training_again_gives_the_same_weights() {
+    let bits = || -> Vec<f32> {
+        let (_, _, stepper, _) = train(4);
+        stepper.state().unwrap().iter().flat_map(|(_, t)| t.to_vec1::<f32>().unwrap()).collect()
+    };
+    assert_eq!(bits(), bits());
+}
+
+#[test]
+fn a_future_does_not_depend_on_its_neighbours_and_seeds_differ() {
+    let (config, _, stepper, _) = train(6);
+    let (_dir, model) = saved(&stepper, &config);
+    let run = |streams: Vec<Stream>| {
+        let count = streams.len();
+        let mut rollout = model.start(streams, 2).unwrap();
+        let mut out = Vec::new();
+        for _ in 0..3 {
+            out.push(rollout.step(&vec![Some(vec![4.0]); count]).unwrap());
+        }
+        out
+    };
+    let alone = run(vec![stream(5, 8)]);
+    let together = run(vec![stream(4, 3), stream(5, 8), stream(6, 8), stream(7, 15), stream(8, 1)]);
+    for (a, b) in alone.iter().zip(&together) {
+        assert_eq!(a[0].frame, b[1].frame);
+        assert_ne!(b[1].frame, b[2].frame);
+    }
+}
+
+#[test]
+fn a_start_from_nothing_makes_a_picture() {
+    let (config, _, stepper, _) = train(6);
+    let (_dir, model) = saved(&stepper, &config);
+    let stream = Stream { seed: 1, prompt: Some("slide the square".into()), history: vec![] };
+    let mut rollout = model.start(vec![stream], 4).unwrap();
+    let made = rollout.step(&[None]).unwrap();
+    assert_eq!((made[0].frame.width, made[0].frame.height), (32, 32));
+    assert_eq!(made[0].reading.len(), config.readings.len());
+}
+
+#[test]
+fn unlike_frames_have_a_larger_residual() {
+    let (config, _, stepper, _) = train(250);
+    let (_dir, model) = saved(&stepper, &config);
+    let known = model.residual(&[], &draw(9)).unwrap();
+    let mut noise = Frame::filled(32, 32, [0, 0, 0]);
+    for (i, byte) in noise.data.iter_mut().enumerate() {
+        *byte = (i * 7919 % 251) as u8;
+    }
+    let strange = model.residual(&[], &noise).unwrap();
+    assert!(strange > known * 3.0, "{known} {strange}");
+}
+
+#[test]
+fn wrong_folders_are_refused_with_advice() {
+    let (config, _, stepper, _) = train(1);
+    let (dir, _) = saved(&stepper, &config);
+    let path = dir.path();
+    let load = || Dreamer::load(path, &Device::Cpu).err().map(|e| e.to_string()).unwrap_or_default();
+    assert_eq!(load(), "");
+
+    let whole = std::fs::read(path.join("model.safetensors")).unwrap();
+    std::fs::write(path.join("model.safetensors"), &whole[..whole.len() / 2]).unwrap();
+    assert!(load().contains("model.safetensors"), "{}", load());
+    std::fs::write(path.join("model.safetensors"), &whole).unwrap();
+
+    let text = std::fs::read_to_string(path.join("config.json")).unwrap();
+    std::fs::write(path.join("config.json"), text.replace("\"width\": 64", "\"width\": 128")).unwrap();
+    assert!(load().contains("shape"), "{}", load());
+    std::fs::write(path.join("config.json"), &text).unwrap();
+
+    let text = std::fs::read_to_string(path.join("contract.json")).unwrap();
+    std::fs::write(path.join("contract.json"), text.replace("\"format\": 1", "\"format\": 9")).unwrap();
+    assert!(load().contains("Update Forerun"), "{}", load());
+    std::fs::remove_file(path.join("contract.json")).unwrap();
+    assert!(load().contains("contract.json"), "{}", load());
+}
