@@ -6,6 +6,7 @@ pub use forerun_models as models;
 pub use forerun_models::Frame;
 
 pub mod engine;
+pub mod train;
 pub mod failure;
 pub mod fsx;
 pub mod world;

@@ -1,0 +1,199 @@
+//! How good the model is right now, on episodes that it never trains on.
+
+use std::path::Path;
+
+use forerun_models::Frame;
+use forerun_models::dreamer::{Dreamer, HistoryFrame, Stream};
+use serde::{Deserialize, Serialize};
+
+use super::{Episode, TrainError};
+
+/// Windows that are judged at once.
+const BATCH: usize = 8;
+
+/// Pooled PSNR over windows of held-out episodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Steps after the start frame.
+    pub horizons: Vec<usize>,
+    /// PSNR of the model at each horizon, dB.
+    pub psnr: Vec<f32>,
+    /// PSNR of the repeated start frame, dB.
+    pub freeze: Vec<f32>,
+    /// PSNR under another window's actions, dB.
+    pub shuffled: Vec<f32>,
+}
+
+/// Windows to judge on.
+pub struct Judge {
+    episodes: Vec<Episode>,
+    horizons: Vec<usize>,
+    windows: Vec<(usize, usize)>,
+    history: usize,
+}
+
+impl Judge {
+    /// Picks up to `count` windows, spread evenly over the episodes and over their length.
+    pub fn new(episodes: Vec<Episode>, count: usize, history: usize) -> Self {
+        let horizons = vec![1, 4, 10];
+        let longest = 10;
+        let mut windows = Vec::new();
+        let mut round = 0;
+        while windows.len() < count && round < 64 {
+            for (index, episode) in episodes.iter().enumerate() {
+                let starts = episode.frames.len().saturating_sub(longest + 1);
+                if starts > 0 && windows.len() < count {
+                    // The golden ratio spreads the starts over the episode without repeating.
+                    let share = (0.31 + 0.618_034 * (round as f64 + index as f64 * 0.37)).fract();
+                    windows.push((index, (share * starts as f64) as usize));
+                }
+            }
+            round += 1;
+        }
+        Self { episodes, horizons, windows, history }
+    }
+
+    /// Whether there is nothing to judge on.
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty()
+    }
+
+    fn history(&self, episode: &Episode, start: usize) -> Vec<HistoryFrame> {
+        let from = (start + 1).saturating_sub(self.history.max(1));
+        (from..=start)
+            .filter_map(|t| {
+                Some(HistoryFrame {
+                    frame: episode.frames.get(t)?.clone(),
+                    state: episode.state.get(t).cloned(),
+                    action: if t < start { episode.action.get(t).cloned() } else { None },
+                })
+            })
+            .collect()
+    }
+
+    /// Imagines all windows and compares; with `picture`, writes truth above imagination for a few of them.
+    ///
+    /// # Errors
+    /// When the model cannot be run or the picture not be written.
+    pub fn judge(&self, model: &Dreamer, picture: Option<&Path>) -> Result<Judgement, TrainError> {
+        let longest = self.horizons.iter().copied().max().unwrap_or(0);
+        let mut sums = vec![[0.0_f64; 3]; self.horizons.len()];
+        let mut strips: Vec<Vec<Frame>> = Vec::new();
+        for batch in self.windows.chunks(BATCH) {
+            let streams: Vec<Stream> = batch
+                .iter()
+                .filter_map(|(index, start)| {
+                    let episode = self.episodes.get(*index)?;
+                    Some(Stream { seed: 0, prompt: None, history: self.history(episode, *start) })
+                })
+                .collect();
+            let mut own = model.start(streams.clone(), 1)?;
+            let mut other = model.start(streams, 1)?;
+            let mut rows = vec![(Vec::new(), Vec::new()); batch.len()];
+            for step in 0..longest {
+                let action = |(index, start): &(usize, usize)| {
+                    self.episodes.get(*index).and_then(|e| e.action.get(start + step)).cloned()
+                };
+                let actions: Vec<_> = batch.iter().map(action).collect();
+                let mut shuffled: Vec<_> = actions.clone();
+                shuffled.rotate_left(1);
+                let made = own.step(&actions)?;
+                let wrong = other.step(&shuffled)?;
+                for (((index, start), row), (made, wrong)) in
+                    batch.iter().zip(&mut rows).zip(made.iter().zip(&wrong))
+                {
+                    let Some(episode) = self.episodes.get(*index) else { continue };
+                    let (Some(truth), Some(first)) =
+                        (episode.frames.get(start + step + 1), episode.frames.get(*start))
+                    else {
+                        continue;
+                    };
+                    row.0.push(truth.clone());
+                    row.1.push(made.frame.clone());
+                    if let Some(at) = self.horizons.iter().position(|h| *h == step + 1)
+                        && let Some(sum) = sums.get_mut(at)
+                    {
+                        sum[0] += squared(&made.frame, truth);
+                        sum[1] += squared(first, truth);
+                        sum[2] += squared(&wrong.frame, truth);
+                    }
+                }
+            }
+            if strips.len() < 12 {
+                strips.extend(rows.into_iter().take(4).flat_map(|(truth, made)| [truth, made]));
+            }
+        }
+        if let Some(path) = picture {
+            write_sheet(path, &strips)?;
+        }
+        let count = self.windows.len().max(1) as f64;
+        let column = |k: usize| -> Vec<f32> {
+            sums.iter().map(|sum| decibel(sum.get(k).copied().unwrap_or(0.0) / count)).collect()
+        };
+        Ok(Judgement {
+            horizons: self.horizons.clone(),
+            psnr: column(0),
+            freeze: column(1),
+            shuffled: column(2),
+        })
+    }
+}
+
+/// Mean squared error on the 0..=1 scale.
+fn squared(a: &Frame, b: &Frame) -> f64 {
+    let sum: f64 = a
+        .data
+        .iter()
+        .zip(&b.data)
+        .map(|(a, b)| {
+            let d = f64::from(*a) - f64::from(*b);
+            d * d
+        })
+        .sum();
+    sum / (a.data.len().max(1) as f64 * 255.0 * 255.0)
+}
+
+/// Mean squared error (0..=1 scale) as PSNR in dB; 99 for no error.
+pub(super) fn decibel(error: f64) -> f32 {
+    if error <= 1e-10 { 99.0 } else { (-10.0 * error.log10()) as f32 }
+}
+
+/// Rows of frames as one PNG.
+fn write_sheet(path: &Path, rows: &[Vec<Frame>]) -> Result<(), TrainError> {
+    let Some(first) = rows.first().and_then(|row| row.first()) else { return Ok(()) };
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let (w, h) = (first.width, first.height);
+    let mut sheet = image::RgbImage::new((columns * w) as u32, (rows.len() * h) as u32);
+    for (r, row) in rows.iter().enumerate() {
+        for (c, frame) in row.iter().enumerate() {
+            if let Some(tile) = image::RgbImage::from_raw(w as u32, h as u32, frame.data.clone()) {
+                image::imageops::replace(&mut sheet, &tile, (c * w) as i64, (r * h) as i64);
+            }
+        }
+    }
+    let io = |source| TrainError::File { path: path.to_path_buf(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(io)?;
+    }
+    sheet
+        .save_with_format(path, image::ImageFormat::Png)
+        .map_err(|e| io(std::io::Error::other(e.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decibels_are_the_known_ones() {
+        assert!((decibel(0.01) - 20.0).abs() < 1e-4);
+        assert!((decibel(0.001) - 30.0).abs() < 1e-4);
+        assert_eq!(decibel(0.0), 99.0);
+    }
+
+    #[test]
+    fn errors_are_on_the_unit_scale() {
+        let (black, white) = (Frame::filled(4, 4, [0; 3]), Frame::filled(4, 4, [255; 3]));
+        assert!((squared(&black, &white) - 1.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,14 @@
+//! Training a world model: data in memory, micro-batches on worker threads, checkpoints that go on exactly.
+
+mod checkpoint;
+mod episodes;
+mod error;
+mod judge;
+mod run;
+mod settings;
+
+pub use episodes::{Episode, Library};
+pub use error::TrainError;
+pub use judge::{Judgement, Judge};
+pub use run::{Budget, Report, TrainJob, run};
+pub use settings::{ClipMix, TrainSettings};

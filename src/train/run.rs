@@ -1,0 +1,439 @@
+//! The training loop.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use forerun_models::dreamer::{Clip, Config, Dreamer, Network, Recipe, loss, save_folder};
+use forerun_models::kernels::{precision, threads};
+use forerun_models::nn::Params;
+use forerun_models::optim::Stepper;
+use forerun_models::random::{Random, stream_of};
+use forerun_models::{Contract, FrameSpec};
+use serde::Serialize;
+
+use super::checkpoint::{self, Place};
+use super::judge::decibel;
+use super::{Judge, Judgement, Library, TrainError, TrainSettings};
+
+/// Stack of a worker: the backward pass walks the graph by recursion.
+const STACK: usize = 64 << 20;
+
+/// How long a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Budget {
+    /// Minutes of training, those of earlier sessions included.
+    Minutes(f32),
+    /// Iterations, those of earlier sessions included. Exactly repeatable.
+    Iterations(u64),
+}
+
+/// Everything that a run works on.
+pub struct TrainJob<'a> {
+    /// What was asked for.
+    pub settings: TrainSettings,
+    /// Episodes to train on.
+    pub library: &'a Library,
+    /// Windows of held-out episodes.
+    pub judge: &'a Judge,
+    /// Frames a second of the data.
+    pub rate_hz: f32,
+    /// Kind of robot body.
+    pub embodiment: String,
+    /// sha256 of the datasets, for the lineage.
+    pub data_sha256: Vec<String>,
+    /// Model folder to write.
+    pub out: PathBuf,
+    /// How long.
+    pub budget: Budget,
+    /// Whether to go on from the folder's checkpoint.
+    pub resume: bool,
+}
+
+/// Where a run stands, for whoever watches it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Iterations done.
+    pub iteration: u64,
+    /// Share of the budget that is used, 0..=1.
+    pub progress: f32,
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// Seconds left.
+    pub seconds_left: f64,
+    /// Weighted loss, averaged over the last iterations.
+    pub loss: f32,
+    /// One-step PSNR on training clips, dB.
+    pub psnr: f32,
+    /// Loss of the read-outs.
+    pub readings: f32,
+    /// Gradient norm before clipping.
+    pub gradient_norm: f32,
+    /// Frames a second.
+    pub frames_per_second: f32,
+    /// Judgement on held-out episodes, when one was just made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judgement: Option<Judgement>,
+}
+
+/// What one micro-batch gives back.
+struct Share {
+    gradients: Vec<Vec<f32>>,
+    loss: f32,
+    readings: f32,
+    sharp: (f64, usize),
+}
+
+struct Run<'a> {
+    job: &'a TrainJob<'a>,
+    config: Config,
+    contract: Contract,
+    network: Network,
+    stepper: Stepper,
+    settings_text: String,
+    place: Place,
+    begun: Instant,
+}
+
+/// Trains, reporting as it goes, until the budget is used up or `cancel` is set. The model folder always holds the
+/// last checkpoint, whole.
+///
+/// # Errors
+/// See [`TrainError`]; after `Cancelled` and `Diverged` the folder holds the last checkpoint.
+pub fn run(
+    job: &TrainJob<'_>,
+    watch: &mut dyn FnMut(&Report),
+    cancel: &AtomicBool,
+) -> Result<Contract, TrainError> {
+    if job.library.is_empty() {
+        return Err(TrainError::Data(
+            "there is no episode of two frames or more to train on; record or choose another dataset".into(),
+        ));
+    }
+    let mut run = Run::new(job)?;
+    let result = run.go(watch, cancel);
+    // What was learnt is kept, however the run ended, unless the numbers went bad.
+    if !matches!(result, Err(TrainError::Diverged(_))) {
+        run.save()?;
+    }
+    result.map(|()| run.contract)
+}
+
+fn contract_of(job: &TrainJob<'_>, config: &Config) -> Contract {
+    let mut words = std::collections::BTreeSet::new();
+    for prompt in job.library.episodes().iter().filter_map(|e| e.prompt.as_deref()) {
+        words.extend(prompt.split_whitespace().map(str::to_lowercase));
+        words.extend(prompt.chars().filter(|c| !c.is_ascii()).map(String::from));
+    }
+    Contract {
+        format: forerun_models::contract::CONTRACT_FORMAT,
+        name: job.settings.name.clone(),
+        family: "dreamer".into(),
+        frame: FrameSpec {
+            width: config.image_width,
+            height: config.image_height,
+            rate_hz: job.rate_hz,
+            history: config.window,
+        },
+        actions: job.library.actions().to_vec(),
+        state: job.library.state().to_vec(),
+        text: config.text_width > 0 && !words.is_empty(),
+        knows: job.settings.knows.clone(),
+        embodiment: job.embodiment.clone(),
+        licence: job.settings.licence.clone(),
+        familiar_residual: None,
+        vocabulary: words.into_iter().collect(),
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(job: &'a TrainJob<'a>) -> Result<Self, TrainError> {
+        let settings = &job.settings;
+        let config = Config::by_name(&settings.size)
+            .ok_or_else(|| TrainError::Data(format!("size `{}` is not known", settings.size)))?;
+        let device = Device::Cpu;
+        let mut params = Params::new(settings.seed, &device);
+        let network = Network::new(&config, &mut params, &device)?;
+        let mut stepper = Stepper::new(&params, settings.optimiser.clone())?;
+        std::fs::create_dir_all(&job.out)
+            .map_err(|source| TrainError::File { path: job.out.clone(), source })?;
+        let settings_text = toml::to_string(settings).unwrap_or_default();
+        let place = if job.resume { checkpoint::load(&job.out, &mut stepper)? } else { None };
+        Ok(Self {
+            contract: contract_of(job, &config),
+            config,
+            network,
+            stepper,
+            settings_text,
+            place: place.unwrap_or_default(),
+            begun: Instant::now(),
+            job,
+        })
+    }
+
+    fn seconds(&self) -> f64 {
+        self.place.seconds + self.begun.elapsed().as_secs_f64()
+    }
+
+    fn progress(&self) -> f32 {
+        match self.job.budget {
+            Budget::Minutes(minutes) => (self.seconds() / (f64::from(minutes.max(1e-3)) * 60.0)) as f32,
+            Budget::Iterations(all) => self.stepper.iteration as f32 / all.max(1) as f32,
+        }
+    }
+
+    fn go(&mut self, watch: &mut dyn FnMut(&Report), cancel: &AtomicBool) -> Result<(), TrainError> {
+        let settings = &self.job.settings;
+        let mut saved = Instant::now();
+        let mut judged = Instant::now();
+        let mut smooth: Option<Report> = None;
+        while self.progress() < 1.0 {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(TrainError::Cancelled);
+            }
+            let began = Instant::now();
+            let (mix, shares) = self.iterate(cancel)?;
+            let (steps, clips) = mix;
+            let mut gradients: Vec<Vec<f32>> = Vec::new();
+            let (mut total, mut readings, mut sharp) = (0.0, 0.0, (0.0, 0));
+            let count = shares.len().max(1) as f32;
+            for share in shares {
+                total += share.loss / count;
+                readings += share.readings / count;
+                sharp.0 += share.sharp.0;
+                sharp.1 += share.sharp.1;
+                if gradients.is_empty() {
+                    gradients = share.gradients;
+                } else {
+                    for (sum, part) in gradients.iter_mut().zip(share.gradients) {
+                        sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
+                    }
+                }
+            }
+            gradients.iter_mut().flatten().for_each(|g| *g /= count);
+            let factor = settings.schedule.factor(self.stepper.iteration, self.progress());
+            let norm = self.stepper.step(&gradients, factor)?;
+            if !norm.is_finite() {
+                return Err(TrainError::Diverged(self.stepper.iteration));
+            }
+            let speed = (steps * clips) as f32 / began.elapsed().as_secs_f32().max(1e-6);
+            let report = self.report(total, readings, sharp, norm as f32, speed, smooth.take());
+            let mut report = report;
+            if judged.elapsed().as_secs_f32() > settings.judge_minutes * 60.0 && !self.job.judge.is_empty() {
+                report.judgement = Some(self.judge()?);
+                judged = Instant::now();
+            }
+            self.log(&report)?;
+            watch(&report);
+            report.judgement = None;
+            smooth = Some(report);
+            if saved.elapsed().as_secs_f32() > settings.checkpoint_minutes * 60.0 {
+                self.save()?;
+                saved = Instant::now();
+            }
+        }
+        if !self.job.judge.is_empty()
+            && let Some(mut report) = smooth
+        {
+            report.judgement = Some(self.judge()?);
+            report.progress = 1.0;
+            report.seconds_left = 0.0;
+            self.log(&report)?;
+            watch(&report);
+        }
+        Ok(())
+    }
+
+    fn report(
+        &self,
+        loss: f32,
+        readings: f32,
+        sharp: (f64, usize),
+        norm: f32,
+        speed: f32,
+        last: Option<Report>,
+    ) -> Report {
+        let progress = self.progress().min(1.0);
+        let seconds = self.seconds();
+        let psnr = if sharp.1 == 0 { f32::NAN } else { decibel(sharp.0 / sharp.1 as f64) };
+        // A running mean over about twenty iterations keeps the numbers readable.
+        let mix = |old: f32, new: f32| match (old.is_finite(), new.is_finite()) {
+            (true, true) => old * 0.95 + new * 0.05,
+            (false, true) => new,
+            _ => old,
+        };
+        let old = last.as_ref();
+        Report {
+            iteration: self.stepper.iteration,
+            progress,
+            seconds,
+            seconds_left: match self.job.budget {
+                Budget::Minutes(minutes) => (f64::from(minutes) * 60.0 - seconds).max(0.0),
+                Budget::Iterations(all) => {
+                    let done = self.stepper.iteration - self.place.iteration;
+                    let each = self.begun.elapsed().as_secs_f64() / done.max(1) as f64;
+                    each * all.saturating_sub(self.stepper.iteration) as f64
+                }
+            },
+            loss: mix(old.map_or(f32::NAN, |o| o.loss), loss),
+            psnr: mix(old.map_or(f32::NAN, |o| o.psnr), psnr),
+            readings: mix(old.map_or(f32::NAN, |o| o.readings), readings),
+            gradient_norm: mix(old.map_or(f32::NAN, |o| o.gradient_norm), norm),
+            frames_per_second: mix(old.map_or(f32::NAN, |o| o.frames_per_second), speed),
+            judgement: None,
+        }
+    }
+
+    /// One iteration's gradients, micro-batch by micro-batch, in their order whoever computed them.
+    fn iterate(&self, cancel: &AtomicBool) -> Result<((usize, usize), Vec<Share>), TrainError> {
+        let settings = &self.job.settings;
+        let iteration = self.stepper.iteration;
+        let pick = Random::new(settings.seed, stream_of("length"), iteration).uniform(0);
+        let all: f32 = settings.clips.iter().map(|mix| mix.share).sum();
+        let mut left = pick * all;
+        let mut chosen = (1, 1);
+        for mix in &settings.clips {
+            chosen = (mix.steps, mix.clips);
+            left -= mix.share;
+            if left < 0.0 {
+                break;
+            }
+        }
+        let (steps, clips) = chosen;
+        let each = (settings.micro_frames / steps).clamp(1, clips);
+        let shares: Vec<(usize, usize)> =
+            (0..clips).step_by(each).map(|first| (first, each.min(clips - first))).collect();
+        let recipe = Recipe {
+            own_past: if self.progress() >= settings.own_past_from { settings.own_past } else { 0.0 },
+            ..settings.recipe.clone()
+        };
+        let workers = match settings.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let next = AtomicUsize::new(0);
+        let results: Vec<Mutex<Option<Result<Share, TrainError>>>> =
+            shares.iter().map(|_| Mutex::new(None)).collect();
+        let work = || {
+            threads::with(1, || {
+                precision::with(precision_of(settings), || {
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some((first, count)) = shares.get(at) else { break };
+                        if cancel.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let share = self.share(steps, *first, *count, &recipe);
+                        if let Some(slot) = results.get(at) {
+                            *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(share);
+                        }
+                    }
+                });
+            });
+        };
+        std::thread::scope(|scope| -> Result<(), TrainError> {
+            for _ in 0..workers.min(shares.len()) {
+                std::thread::Builder::new()
+                    .name("train".into())
+                    .stack_size(STACK)
+                    .spawn_scoped(scope, work)
+                    .map_err(|source| TrainError::File { path: "a worker thread".into(), source })?;
+            }
+            Ok(())
+        })?;
+        let mut out = Vec::with_capacity(results.len());
+        for slot in results {
+            match slot.into_inner().unwrap_or_else(|e| e.into_inner()) {
+                Some(share) => out.push(share?),
+                None => return Err(TrainError::Cancelled),
+            }
+        }
+        Ok((chosen, out))
+    }
+
+    fn share(&self, steps: usize, first: usize, count: usize, recipe: &Recipe) -> Result<Share, TrainError> {
+        let settings = &self.job.settings;
+        let iteration = self.stepper.iteration;
+        let clips: Vec<Clip> = (first..first + count)
+            .filter_map(|i| self.job.library.draw(steps, settings.seed, iteration, i as u64))
+            .collect();
+        let found = loss(&self.network, &clips, recipe, settings.seed, iteration, first as u64)?;
+        let gradients = found.total.backward()?;
+        let mut out = Vec::new();
+        for (_, var) in self.stepper.variables() {
+            out.push(match gradients.get(var) {
+                Some(gradient) => gradient.flatten_all()?.to_vec1()?,
+                None => vec![0.0; var.elem_count()],
+            });
+        }
+        Ok(Share {
+            gradients: out,
+            loss: found.total.to_scalar()?,
+            readings: found.readings,
+            sharp: found.sharp,
+        })
+    }
+
+    /// The averaged weights as a model that can imagine.
+    fn model(&self) -> Result<Dreamer, TrainError> {
+        let device = Device::Cpu;
+        let mut params = Params::new(0, &device);
+        let averages: Vec<(String, Tensor)> = self.stepper.averages()?;
+        for (name, tensor) in averages {
+            params.insert(&name, tensor)?;
+        }
+        let network = Network::new(&self.config, &mut params, &device)?;
+        let count = params.elements() as u64;
+        Ok(Dreamer::from_parts(self.contract.clone(), network, String::new(), count))
+    }
+
+    fn judge(&self) -> Result<Judgement, TrainError> {
+        let name = format!("{:07}.png", self.stepper.iteration);
+        self.job.judge.judge(&self.model()?, Some(&self.job.out.join("previews").join(name)))
+    }
+
+    fn save(&self) -> Result<(), TrainError> {
+        let place = Place { iteration: self.stepper.iteration, seconds: self.seconds() };
+        checkpoint::save(&self.job.out, &self.stepper, place, &self.settings_text)?;
+        let sha256 = save_folder(&self.job.out, &self.contract, &self.config, &self.stepper.averages()?)?;
+        let lineage = serde_json::json!({
+            "format": 1,
+            "made_by": "train",
+            "software": env!("CARGO_PKG_VERSION"),
+            "iterations": place.iteration,
+            "seconds": place.seconds,
+            "model_sha256": sha256,
+            "datasets": self.job.data_sha256,
+            "episodes": self.job.library.len(),
+            "frames": self.job.library.frames(),
+            "settings": self.job.settings,
+        });
+        write_whole(&self.job.out.join("lineage.json"), format!("{lineage:#}\n").as_bytes())
+    }
+
+    fn log(&self, report: &Report) -> Result<(), TrainError> {
+        let path = self.job.out.join("log.jsonl");
+        let io = |source| TrainError::File { path: path.clone(), source };
+        let mut line = serde_json::to_string(report).unwrap_or_default();
+        line.push('\n');
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
+        file.write_all(line.as_bytes()).map_err(io)
+    }
+}
+
+fn precision_of(settings: &TrainSettings) -> precision::Precision {
+    if settings.bf16 { precision::Precision::Bf16 } else { precision::Precision::F32 }
+}
+
+/// Writes a file whole or not at all.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let io = |source| TrainError::File { path: path.to_path_buf(), source };
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or_else(|| Path::new("."))).map_err(io)?;
+    file.write_all(bytes).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    file.persist(path).map_err(|e| io(e.error))?;
+    Ok(())
+}
