@@ -6,9 +6,9 @@ pub use forerun_models as models;
 pub use forerun_models::Frame;
 
 pub mod engine;
-pub mod train;
 pub mod failure;
 pub mod fsx;
 pub mod world;
+pub mod train;
 
 pub use failure::Failure;

@@ -43,8 +43,7 @@ pub(super) fn load(folder: &Path, stepper: &mut Stepper) -> Result<Option<Place>
     }
     let wrong = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
     let bytes = std::fs::read(&path).map_err(|source| TrainError::File { path: path.clone(), source })?;
-    let (_, header) =
-        safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| wrong(e.to_string()))?;
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| wrong(e.to_string()))?;
     let text = header.metadata().clone().unwrap_or_default();
     let number = |key: &str| {
         text.get(key)

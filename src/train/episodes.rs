@@ -226,9 +226,8 @@ mod tests {
     #[test]
     fn draws_repeat_and_follow_the_weights() {
         let library = library();
-        let heavy = (0..400)
-            .filter(|i| library.draw(3, 1, 0, *i).unwrap().frames[2] == patches::to_unit(3))
-            .count();
+        let heavy =
+            (0..400).filter(|i| library.draw(3, 1, 0, *i).unwrap().frames[2] == patches::to_unit(3)).count();
         assert!((240..360).contains(&heavy), "{heavy}");
         let again = |i| library.draw(3, 9, 4, i).unwrap().frames;
         assert_eq!(again(5), again(5));

@@ -7,8 +7,8 @@ mod judge;
 mod run;
 mod settings;
 
-pub use episodes::{Episode, Library};
+pub use episodes::{Episode, Library, channel_of};
 pub use error::TrainError;
-pub use judge::{Judgement, Judge};
+pub use judge::{Judge, Judgement};
 pub use run::{Budget, Report, TrainJob, run};
 pub use settings::{ClipMix, TrainSettings};

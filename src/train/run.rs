@@ -431,7 +431,8 @@ fn precision_of(settings: &TrainSettings) -> precision::Precision {
 /// Writes a file whole or not at all.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     let io = |source| TrainError::File { path: path.to_path_buf(), source };
-    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or_else(|| Path::new("."))).map_err(io)?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(path.parent().unwrap_or_else(|| Path::new("."))).map_err(io)?;
     file.write_all(bytes).map_err(io)?;
     file.as_file().sync_all().map_err(io)?;
     file.persist(path).map_err(|e| io(e.error))?;
