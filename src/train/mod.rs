@@ -3,12 +3,14 @@
 mod checkpoint;
 mod episodes;
 mod error;
+mod from_world;
 mod judge;
 mod run;
 mod settings;
 
 pub use episodes::{Episode, Library, channel_of};
 pub use error::TrainError;
+pub use from_world::{episode_of, readings_of};
 pub use judge::{Judge, Judgement};
 pub use run::{Budget, Report, TrainJob, run};
 pub use settings::{ClipMix, TrainSettings};

@@ -5,7 +5,7 @@ use super::config::CHANNEL_SLOTS;
 
 /// Colours that objects of the virtual world come in; each has its own slot of read-outs, so that "the red
 /// one" is always found in the same place.
-pub const OBJECT_COLOURS: [&str; 6] = ["red", "green", "blue", "yellow", "purple", "orange"];
+pub const OBJECT_COLOURS: [&str; 6] = ["red", "green", "blue", "yellow", "purple", "cyan"];
 
 /// Numbers that describe one object: whether it is there (logit) and its position in metres.
 pub const OBJECT_VALUES: [&str; 4] = ["present", "x", "y", "z"];

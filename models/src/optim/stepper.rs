@@ -77,7 +77,8 @@ impl Stepper {
             let value: Vec<f32> = var.flatten_all()?.to_vec1()?;
             let shape = var.dims().to_vec();
             let matrix = shape.len() == 2 && shape.iter().all(|side| *side > 8);
-            let muon = settings.muon && matrix && name.contains("blocks.");
+            // The adaptive norms are not maps between like spaces: AdamW serves them better, and Muon would cost most there.
+            let muon = settings.muon && matrix && name.contains("blocks.") && !name.contains("modulation");
             slots.push(Slot {
                 name: name.to_owned(),
                 var: var.clone(),
