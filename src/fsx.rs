@@ -56,6 +56,46 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes that lie, synced, beside their final place and only need a rename.
+///
+/// Files that belong together are staged first (this is where a full disk shows) and then committed one right
+/// after another, so that the time in which a kill could part them is a few microseconds. Dropped without
+/// [`Staged::commit`], it removes its temporary file.
+#[derive(Debug)]
+pub struct Staged {
+    temporary: PathBuf,
+    target: PathBuf,
+    committed: bool,
+}
+
+/// Writes and syncs `bytes` under a temporary name beside `path`; missing parent folders are made.
+pub fn stage(path: &Path, bytes: &[u8]) -> io::Result<Staged> {
+    fs::create_dir_all(parent_of(path))?;
+    let temporary = temporary_sibling(path)?;
+    let staged = Staged { temporary, target: path.to_path_buf(), committed: false };
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&staged.temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(staged)
+}
+
+impl Staged {
+    /// Gives the file its final name.
+    pub fn commit(mut self) -> io::Result<()> {
+        fs::rename(&self.temporary, &self.target)?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.committed {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
 /// Makes a rename durable where the system can do so (directories cannot be opened everywhere).
 fn sync_folder(folder: &Path) {
     if let Ok(handle) = File::open(folder) {
@@ -242,6 +282,19 @@ mod tests {
         fs::write(target.join("x"), b"x").unwrap();
         assert!(write_atomic(&target, b"new").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_staged_file_appears_only_when_committed_and_leaves_nothing_when_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/a.json");
+        let staged = stage(&path, b"one").unwrap();
+        assert!(!path.exists());
+        staged.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        drop(stage(&path, b"two").unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 1);
     }
 
     #[test]

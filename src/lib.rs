@@ -5,9 +5,11 @@
 pub use forerun_models as models;
 pub use forerun_models::Frame;
 
+pub mod dataset;
 pub mod engine;
 pub mod failure;
 pub mod fsx;
+pub mod media;
 pub mod world;
 pub mod train;
 

@@ -265,7 +265,9 @@ impl SceneDistribution {
                 break;
             }
             // A T needs room on all sides.
-            if name == TaskName::Turn && !((0.17..0.25).contains(&p.x) && p.y.abs() < 0.06 && in_view(camera, p, 0.3)) {
+            if name == TaskName::Turn
+                && !((0.17..0.25).contains(&p.x) && p.y.abs() < 0.06 && in_view(camera, p, 0.3))
+            {
                 continue;
             }
             // Room for the push: the fingers behind, the object's way ahead.

@@ -1,0 +1,1 @@
+//! Action files: CSV, JSON or Parquet to named channels and rows.

@@ -1,0 +1,32 @@
+//! Data sets of robots and worlds: LeRobotDataset v3.0, v2.1 and v2.0 in, v3.0 out.
+//!
+//! [`Dataset`] opens a folder and gives any frame of any episode; [`Prefetch`] decodes ahead on worker threads;
+//! [`encode_episode`] and [`DatasetWriter`] write sets that stay loadable whenever the program is killed.
+
+pub mod actions;
+mod aggregate;
+mod describe;
+mod encode;
+mod episodes;
+mod error;
+mod info;
+mod pool;
+mod prefetch;
+mod reader;
+mod stats;
+mod table;
+mod writer;
+mod writer_tables;
+
+pub use describe::{CameraReport, Report, describe};
+pub use encode::{ChannelInfo, DatasetSpec, EncodedEpisode, EpisodeBuffer, encode_episode};
+pub use episodes::{EpisodeMeta, VideoPlace};
+pub use error::DatasetError;
+pub use info::{Camera, CameraKind, Feature, Version};
+pub use prefetch::{ClipRequest, Prefetch};
+pub use reader::{Dataset, Episode, Matrix};
+pub use stats::{QUANTILES, Stats};
+pub use writer::DatasetWriter;
+
+/// Result of everything in this module.
+pub type Result<T> = std::result::Result<T, DatasetError>;
