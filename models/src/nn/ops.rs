@@ -168,7 +168,7 @@ pub(super) fn check_heads(
     rope: &RopeTable,
     positions: usize,
 ) -> Result<()> {
-    if heads == 0 || three_d == 0 || three_d % (6 * heads) != 0 {
+    if heads == 0 || three_d == 0 || !three_d.is_multiple_of(6 * heads) {
         candle_core::bail!("{what}: {three_d} columns do not hold q, k, v of {heads} even heads");
     }
     let hd = three_d / 3 / heads;

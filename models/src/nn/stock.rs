@@ -119,7 +119,7 @@ fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<T
 fn split_qkv(qkv: &Tensor, heads: usize, gains: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<[Tensor; 3]> {
     let mut dims = qkv.dims().to_vec();
     let three_d = dims.pop().unwrap_or(0);
-    if heads == 0 || three_d == 0 || three_d % (6 * heads) != 0 {
+    if heads == 0 || three_d == 0 || !three_d.is_multiple_of(6 * heads) {
         candle_core::bail!("attention: {three_d} columns do not hold q, k, v of {heads} even heads");
     }
     let d = three_d / 3;

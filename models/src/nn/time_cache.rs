@@ -70,7 +70,7 @@ impl TimeCache {
             candle_core::bail!("TimeCache::attend takes one step, not {one}");
         }
         let heads = self.heads;
-        if heads == 0 || self.window == 0 || three_d % (6 * heads) != 0 {
+        if heads == 0 || self.window == 0 || !three_d.is_multiple_of(6 * heads) {
             candle_core::bail!("TimeCache: {three_d} columns, {heads} heads, window {}", self.window);
         }
         let rope = rope_table(&[t as f32], three_d / 3 / heads / 2, self.base);
