@@ -258,7 +258,7 @@ fn optimisers(b: &Bench) {
 
 fn main() {
     let only = std::env::args().skip(1).find(|a| !a.starts_with('-'));
-    kernels::memory::keep_freed();
+    kernels::prepare_process();
     threads::set(1);
     println!("kernels: {}", kernels::name());
     let b = Bench { only };

@@ -1,8 +1,8 @@
 //! How many threads a kernel may use: a setting of the calling thread.
 //!
 //! With one thread everything stays on the caller (the trainer runs one worker per core, each with its own
-//! micro-batch). With more, independent blocks of the result go to candle's spinning pool, whose hand-over costs
-//! microseconds.
+//! micro-batch). With more, independent blocks of the result go to helper threads that spin for a moment between jobs,
+//! so that a hand-over costs microseconds.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -54,14 +54,9 @@ pub(crate) fn for_each(blocks: usize, work: usize, f: impl Fn(usize) + Sync) {
         (0..blocks).for_each(f);
         return;
     }
-    let pool = candle_core::utils::barrier_pool();
     let next = AtomicUsize::new(0);
-    let joined = AtomicUsize::new(0);
-    pool.execute(|_| {
-        if joined.fetch_add(1, Ordering::Relaxed) >= threads {
-            return;
-        }
-        let was = BUSY.replace(true);
+    super::pool::run(threads - 1, &|| {
+        let _busy = Busy(BUSY.replace(true));
         loop {
             let block = next.fetch_add(1, Ordering::Relaxed);
             if block >= blocks {
@@ -69,8 +64,15 @@ pub(crate) fn for_each(blocks: usize, work: usize, f: impl Fn(usize) + Sync) {
             }
             f(block);
         }
-        BUSY.set(was);
     });
+}
+
+struct Busy(bool);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.set(self.0);
+    }
 }
 
 /// A slice whose disjoint parts several threads write.
