@@ -2,7 +2,10 @@
 //!
 //! The lowest floor of the house: it knows candle and model folders, and nothing of windows, robots or projects.
 
+pub mod checkpoint;
+pub mod common;
 pub mod contract;
+pub mod cosmos;
 pub mod dreamer;
 pub mod frame;
 #[macro_use]
@@ -10,6 +13,10 @@ pub mod kernels;
 pub mod nn;
 pub mod optim;
 pub mod random;
+pub mod sampler;
+pub mod text;
+pub mod verify;
+pub mod wan;
 
 pub use contract::{Channel, ChannelMode, Contract, ContractError, FrameSpec};
 pub use frame::Frame;

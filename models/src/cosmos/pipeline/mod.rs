@@ -1,0 +1,183 @@
+//! The published pipelines: prompt and frames in, frames out, step by step as the reference libraries run them.
+//!
+//! A pipeline draws no noise and shows nothing itself: it asks its [`Hooks`], which also see every step and can
+//! stop the run between two network calls.
+
+pub mod predict2;
+pub mod predict25;
+pub mod prompt;
+pub mod transfer25;
+
+use std::ops::ControlFlow;
+
+use candle_core::{Device, Tensor};
+
+use crate::sampler::SamplerError;
+use crate::wan::{Posterior, Wan};
+
+/// Why a run ended without frames.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// A network or tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+    /// The noise schedule was refused.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    /// The hooks asked for it.
+    #[error("stopped on request")]
+    Stopped,
+    /// What was asked for does not fit the model.
+    #[error("{0}")]
+    Input(String),
+}
+
+/// Something that just happened in a run.
+pub enum Moment<'a> {
+    /// The noise schedule of the run (or chunk) that begins.
+    Schedule {
+        /// Noise levels, one per step and the one behind the last.
+        sigmas: &'a [f32],
+        /// What the network is told by the reference library, one per step.
+        timesteps: &'a [f64],
+    },
+    /// A clip goes into the autoencoder, [1, 3, T, H, W].
+    EncoderInput(&'a Tensor),
+    /// Mean of the latents that came out, before scaling.
+    Encoded(&'a Tensor),
+    /// A network call gave this prediction.
+    Network(&'a Tensor),
+    /// A step is done.
+    Step {
+        /// Chunk of a long clip, from 0.
+        chunk: usize,
+        /// Step within the chunk, from 0.
+        step: usize,
+        /// Steps per chunk.
+        steps: usize,
+        /// Latents after it.
+        latents: &'a Tensor,
+    },
+    /// Latents go into the decoder.
+    DecoderInput(&'a Tensor),
+    /// Frames came out of it, [1, 3, T, H, W] in -1..1.
+    Decoded(&'a Tensor),
+}
+
+/// What a run asks of its caller.
+pub struct Hooks<'a> {
+    /// Standard normal noise of a shape. Runs draw in a fixed order.
+    pub noise: &'a mut dyn FnMut(&[usize]) -> candle_core::Result<Tensor>,
+    /// Sees every moment; `Break` stops the run.
+    pub watch: &'a mut dyn FnMut(Moment<'_>) -> ControlFlow<()>,
+}
+
+impl Hooks<'_> {
+    fn show(&mut self, moment: Moment<'_>) -> Result<(), PipelineError> {
+        match (self.watch)(moment) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(PipelineError::Stopped),
+        }
+    }
+
+    /// Encodes a clip, showing what goes in and comes out.
+    fn encode(&mut self, vae: &Wan, video: &Tensor) -> Result<Posterior, PipelineError> {
+        self.show(Moment::EncoderInput(video))?;
+        let posterior = vae.encode(video)?;
+        self.show(Moment::Encoded(&posterior.mean))?;
+        Ok(posterior)
+    }
+
+    /// Decodes latents, showing what goes in and comes out.
+    fn decode(&mut self, vae: &Wan, latents: &Tensor) -> Result<Tensor, PipelineError> {
+        self.show(Moment::DecoderInput(latents))?;
+        let video = vae.decode(latents)?;
+        self.show(Moment::Decoded(&video))?;
+        Ok(video)
+    }
+}
+
+/// A prompt as the transformer takes it, and what to steer away from.
+#[derive(Clone)]
+pub struct Prompts {
+    /// Embeddings of the prompt, [1, N, width], not projected.
+    pub positive: Tensor,
+    /// Embeddings of the negative prompt; without them there is no guidance.
+    pub negative: Option<Tensor>,
+}
+
+impl Prompts {
+    /// The prompts to run in each step: the negative one only if guidance needs it.
+    fn with_guidance(&self, guidance: f64) -> (&Tensor, Option<&Tensor>) {
+        (&self.positive, self.negative.as_ref().filter(|_| guidance > 1.0))
+    }
+}
+
+/// Guidance of Predict and Transfer: `c + g (c - u)`. (Cosmos 3 writes `u + g (c - u)`.)
+fn guide(positive: &Tensor, negative: &Tensor, guidance: f64) -> candle_core::Result<Tensor> {
+    positive + ((positive - negative)? * guidance)?
+}
+
+/// 1 for the first `given` of `frames` latent frames, [1, 1, T, 1, 1].
+fn indicator(given: usize, frames: usize, device: &Device) -> candle_core::Result<Tensor> {
+    let values: Vec<f32> = (0..frames).map(|frame| if frame < given { 1.0 } else { 0.0 }).collect();
+    Tensor::from_vec(values, (1, 1, frames, 1, 1), device)
+}
+
+/// `mask · a + (1 - mask) · b`, with a mask that broadcasts.
+fn choose(mask: &Tensor, a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
+    mask.broadcast_mul(a)? + mask.affine(-1.0, 1.0)?.broadcast_mul(b)?
+}
+
+/// A clip [1, 3, T, H, W] brought to `frames` frames: cut, or its last frame repeated.
+fn fit_frames(video: &Tensor, frames: usize) -> candle_core::Result<Tensor> {
+    let have = video.dim(2)?;
+    if have >= frames {
+        return video.narrow(2, 0, frames);
+    }
+    let last = video.narrow(2, have - 1, 1)?;
+    Tensor::cat(&[video, &last.repeat((1, 1, frames - have, 1, 1))?], 2)
+}
+
+/// Latent frames that `frames` frames make.
+fn latent_frames(vae: &Wan, frames: usize) -> usize {
+    frames.saturating_sub(1) / vae.config().temporal_factor() + 1
+}
+
+/// Refuses sizes that the networks cannot cut into latents and patches.
+fn check_size(vae: &Wan, height: usize, width: usize) -> Result<(), PipelineError> {
+    let side = 2 * vae.config().spatial_factor();
+    if height == 0 || width == 0 || height % side != 0 || width % side != 0 {
+        return Err(PipelineError::Input(format!(
+            "{width}x{height} pixels cannot be made: both sides must be multiples of {side}. Choose another size."
+        )));
+    }
+    Ok(())
+}
+
+/// How frames in -1..1 become bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Cut: what the pipelines with a guardrail step do (Predict1, Predict2, Transfer2.5).
+    Cut,
+    /// To the nearest: Predict2.5 and Cosmos 3.
+    Nearest,
+}
+
+/// Frames [1, 3, T, H, W] in -1..1 as bytes [T, H, W, 3].
+pub fn to_bytes(video: &Tensor, rounding: Rounding) -> candle_core::Result<Tensor> {
+    let unit = video.affine(0.5, 0.5)?.clamp(0f32, 1f32)?;
+    let levels = (unit * 255.0)?;
+    let levels = match rounding {
+        Rounding::Cut => levels.floor()?,
+        Rounding::Nearest => levels.round()?,
+    };
+    // [1, 3, T, H, W] -> [T, H, W, 3]
+    levels.squeeze(0)?.permute((1, 2, 3, 0))?.to_dtype(candle_core::DType::U8)?.contiguous()
+}
+
+/// Bytes [T, H, W, 3] as frames [1, 3, T, H, W] in 0..1.
+pub fn from_bytes(bytes: &Tensor) -> candle_core::Result<Tensor> {
+    let unit = (bytes.to_dtype(candle_core::DType::F32)? / 255.0)?;
+    unit.permute((3, 0, 1, 2))?.unsqueeze(0)?.contiguous()
+}
