@@ -3,9 +3,11 @@
 
 use forerun::world::behaviour::Driver;
 use forerun::world::{
-    Behaviour, EpisodeSettings, JOINT_LIMITS, Look, Preset, SceneDistribution, SceneSpec, TaskName, World,
-    arm, episode, generate_episode, project_point, render_state, simulate_episode,
+    Behaviour, EpisodeSettings, JOINT_LIMITS, Look, Preset, RecordSettings, SceneDistribution, SceneSpec,
+    TaskName, World, WorldError, arm, episode, generate_episode, project_point, record, render_state,
+    simulate_episode,
 };
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn settings(behaviour: Behaviour, task: Option<TaskName>) -> EpisodeSettings {
     let pushes = task.is_none_or(|t| t.direction().is_some());
@@ -219,4 +221,42 @@ fn physics_and_camera_agree_on_where_the_arm_is() {
     for (i, link) in arm::forward(&world.state()).iter().enumerate() {
         assert!((world.link_pose(i).unwrap().position - link.p).len() < 1e-5);
     }
+}
+
+fn tree(root: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            out.extend(tree(&path));
+        } else {
+            out.push((path.clone(), std::fs::read(&path).unwrap()));
+        }
+    }
+    out.sort();
+    out
+}
+
+#[test]
+fn a_recording_is_the_same_for_any_number_of_threads_and_survives_cancelling() {
+    let folder = tempfile::tempdir().unwrap();
+    let episode = EpisodeSettings { size: 64, frames: Some(6), ..Default::default() };
+    let settings = |threads| RecordSettings { episode: episode.clone(), episodes: 5, seed: 9, threads };
+    let go = AtomicBool::new(false);
+    let make = |name: &str, threads| {
+        let out = folder.path().join(name);
+        let total = record(&settings(threads), &out, |_| {}, &go).unwrap();
+        assert_eq!((total.episodes, total.frames), (5, 30));
+        tree(&out)
+            .into_iter()
+            .map(|(p, b)| (p.strip_prefix(&out).unwrap().to_path_buf(), b))
+            .collect::<Vec<_>>()
+    };
+    assert!(make("one", 1) == make("three", 3), "thread count changed the dataset");
+
+    let out = folder.path().join("stopped");
+    let stopped = record(&settings(2), &out, |p| go.store(p.episodes >= 2, Ordering::Relaxed), &go);
+    assert!(matches!(stopped, Err(WorldError::Cancelled)));
+    let dataset = forerun::dataset::Dataset::open(&out).unwrap();
+    assert!(dataset.episodes().len() >= 2);
 }

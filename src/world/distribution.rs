@@ -214,7 +214,7 @@ impl SceneDistribution {
             let mut p = v3(0.22, 0.07, 0.0);
             for _ in 0..64 {
                 p = v3(rng.range(0.145, 0.26), rng.range(-0.11, 0.11), 0.0);
-                if reachable(p) && in_view(camera, p, margin) {
+                if reachable(p) && p.len() < 0.25 && in_view(camera, p, margin) {
                     break;
                 }
             }
@@ -258,6 +258,10 @@ impl SceneDistribution {
                 .is_none_or(|b| dist(b.center, [p.x, p.y]) > (b.radius + shape.footprint() + 0.045) * ease);
             let off_goal = goal.is_none_or(|g| dist(g.center, [p.x, p.y]) > g.radius + 0.035 || index > 0);
             if !(clear && off_bowl && off_goal && reachable(p) && in_view(camera, p, 0.13)) {
+                continue;
+            }
+            // Things are gripped best with a hand that points down.
+            if matches!(name, TaskName::Place | TaskName::Stack) && p.len() > 0.24 {
                 continue;
             }
             best = p;

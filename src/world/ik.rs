@@ -41,28 +41,28 @@ pub fn roll_for_yaw(tip: V3, yaw: f32) -> f32 {
 /// Joint values that bring the hand to the goal, starting the search at `from`. Always within limits;
 /// a goal out of reach gives the nearest posture found.
 pub fn solve(goal: &Goal, from: &[f32; JOINTS]) -> [f32; JOINTS] {
-    // One radian of pitch error weighs as much as this many metres.
-    const PITCH_WEIGHT: f32 = 0.012;
     const DAMPING: f32 = 0.004;
     let mut q = *from;
     q[4] = goal.roll;
     q[5] = goal.gripper;
-    for _ in 0..16 {
+    for round in 0..18 {
+        // One radian of pitch error weighs as much as this many metres: the place wins in the end.
+        let weight = if round < 11 { 0.012 } else { 0.002 };
         let links = arm::forward(&q);
         let p = links[5].point(v3(HAND, 0.0, 0.0));
         let d = goal.tip - p;
-        let dp = (goal.pitch - arm::hand_pitch(&q)) * DEG * PITCH_WEIGHT;
+        let dp = (goal.pitch - arm::hand_pitch(&q)) * DEG * weight;
         let e = [d.x, d.y, d.z, dp];
-        if d.dot(d) < 1e-9 && dp.abs() < 2e-4 {
+        if d.dot(d) < 1e-9 && dp.abs() < 0.02 * weight {
             break;
         }
         // Columns: pan about z through the origin, then three parallel axes through shoulder, elbow, wrist.
         let mut j = [[0.0f32; 4]; 4];
         let axes = [
             (v3(0.0, 0.0, 1.0), V3::ZERO, 0.0),
-            (links[2].r.y, links[2].p, PITCH_WEIGHT),
-            (links[3].r.y, links[3].p, PITCH_WEIGHT),
-            (links[4].r.y, links[4].p, PITCH_WEIGHT),
+            (links[2].r.y, links[2].p, weight),
+            (links[3].r.y, links[3].p, weight),
+            (links[4].r.y, links[4].p, weight),
         ];
         for (c, (axis, origin, w)) in axes.iter().enumerate() {
             let col = axis.cross(p - *origin);

@@ -24,6 +24,7 @@ pub mod ik;
 mod looks;
 pub mod math;
 pub mod physics;
+pub mod record;
 pub mod rng;
 pub mod scene;
 pub mod task;
@@ -36,6 +37,7 @@ pub use distribution::{Preset, SceneDistribution};
 pub use episode::{Episode, EpisodeSettings, generate_episode, simulate_episode};
 pub use math::{Pose, V3};
 pub use physics::{Labels, World};
+pub use record::{RecordProgress, RecordSettings, record};
 pub use scene::{ColourName, Look, SceneSpec, Shape};
 pub use task::{Direction, TaskName, TaskSpec};
 

@@ -287,12 +287,15 @@ fn insert_bowl(physics: &mut PhysicsWorld, bowl: &BowlSpec) {
             .build();
         physics.colliders.insert(wall);
     }
-    let floor = ColliderBuilder::cylinder(bowl.wall * 0.5, bowl.radius)
-        .position(RPose::from_translation(Vector::new(cx, cy, bowl.wall * 0.5)) * y_to_z())
-        .friction(0.5)
-        .collision_groups(groups(SCENERY, Group::ALL))
-        .build();
-    physics.colliders.insert(floor);
+    for (half, angle) in prism(bowl.radius, bowl.wall * 0.5, 4) {
+        let at = Pose::upright(v3(cx, cy, bowl.wall * 0.5), angle);
+        let floor = ColliderBuilder::cuboid(half.x, half.y, half.z)
+            .position(rpose(&at))
+            .friction(0.5)
+            .collision_groups(groups(SCENERY, Group::ALL))
+            .build();
+        physics.colliders.insert(floor);
+    }
 }
 
 fn insert_object(physics: &mut PhysicsWorld, object: &super::scene::ObjectSpec) -> RigidBodyHandle {
@@ -305,9 +308,9 @@ fn insert_object(physics: &mut PhysicsWorld, object: &super::scene::ObjectSpec) 
     let handle = physics.bodies.insert(body);
     let shapes: Vec<ColliderBuilder> = match object.shape {
         Shape::Cube { half } => vec![ColliderBuilder::cuboid(half, half, half)],
-        Shape::Cylinder { radius, half_height } => {
-            vec![prism(radius, half_height)]
-        }
+        Shape::Cylinder { radius, half_height } => prism(radius, half_height, 6)
+            .map(|(h, a)| ColliderBuilder::cuboid(h.x, h.y, h.z).position(rpose(&Pose::upright(V3::ZERO, a))))
+            .collect(),
         Shape::Tee { half_width, half_height } => tee_boxes(half_width, half_height)
             .iter()
             .map(|(c, h)| ColliderBuilder::cuboid(h.x, h.y, h.z).translation(vector(*c)))
@@ -325,18 +328,15 @@ fn insert_object(physics: &mut PhysicsWorld, object: &super::scene::ObjectSpec) 
     handle
 }
 
-/// A cylinder as a prism of 24 sides: a lying one comes to rest on a face, a true one would roll for ever.
-fn prism(radius: f32, half_height: f32) -> ColliderBuilder {
-    const SIDES: usize = 24;
-    let mut points = Vec::with_capacity(2 * SIDES);
-    for k in 0..SIDES {
-        let a = k as f32 * 2.0 * std::f32::consts::PI / SIDES as f32;
-        let (x, y) = (radius * libm::cosf(a), radius * libm::sinf(a));
-        points.push(Vector::new(x, y, -half_height));
-        points.push(Vector::new(x, y, half_height));
-    }
-    ColliderBuilder::convex_hull(&points)
-        .unwrap_or_else(|| ColliderBuilder::cylinder(half_height, radius).position(y_to_z()))
+/// A standing cylinder as a regular prism of `2 * boxes` sides, made of boxes through its axis: half extents,
+/// with the angle about z of each. A true cylinder that lies on its side rolls for ever in rapier, and a convex
+/// hull touches with four corners of its cap only; boxes rest firmly on cap and side.
+fn prism(radius: f32, half_height: f32, boxes: usize) -> impl Iterator<Item = (V3, f32)> {
+    let step = std::f32::consts::PI / boxes as f32;
+    // Between the inner and the outer circle, so that the prism is as wide as the cylinder on average.
+    let r = radius * (1.0 + 0.25 * step * step * 0.25);
+    let half = v3(r * libm::cosf(step * 0.5), r * libm::sinf(step * 0.5), half_height);
+    (0..boxes).map(move |k| (half, k as f32 * step))
 }
 
 type ArmHandles = (Vec<RigidBodyHandle>, Vec<ColliderHandle>, MultibodyJointHandle);

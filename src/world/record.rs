@@ -5,7 +5,9 @@ use super::behaviour::Behaviour;
 use super::episode::{Episode, EpisodeSettings, generate_episode};
 use super::physics::Labels;
 use super::{MAX_OBJECTS, WorldError};
-use crate::dataset::{ChannelInfo, DatasetSpec, DatasetWriter, EncodedEpisode, EpisodeBuffer, encode_episode};
+use crate::dataset::{
+    ChannelInfo, DatasetSpec, DatasetWriter, EncodedEpisode, EpisodeBuffer, encode_episode,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,7 +44,8 @@ pub fn episode_seed(seed: u64, behaviour: Behaviour, index: usize) -> u64 {
 
 /// Columns of a recording.
 pub fn dataset_spec(settings: &EpisodeSettings) -> DatasetSpec {
-    let channels = || JOINT_NAMES.iter().zip(JOINT_UNITS).map(|(n, u)| ChannelInfo::new(*n, u)).collect::<Vec<_>>();
+    let channels =
+        || JOINT_NAMES.iter().zip(JOINT_UNITS).map(|(n, u)| ChannelInfo::new(*n, u)).collect::<Vec<_>>();
     let pose = |of: &str| {
         ["x", "y", "z", "qx", "qy", "qz", "qw"]
             .map(|c| ChannelInfo::new(format!("{of}{c}"), if c.len() == 1 { "m" } else { "" }))
@@ -141,7 +144,8 @@ pub fn record(
                     }
                     let seed = episode_seed(settings.seed, settings.episode.behaviour, index);
                     let made = generate_episode(&settings.episode, seed);
-                    let success = made.as_ref().is_ok_and(|e| e.labels.last().is_some_and(|l| l.judgement.success));
+                    let success =
+                        made.as_ref().is_ok_and(|e| e.labels.last().is_some_and(|l| l.judgement.success));
                     let episode = made.and_then(to_buffer).and_then(|b| {
                         encode_episode(spec, b).map_err(|e| WorldError::Dataset(e.to_string()))
                     });

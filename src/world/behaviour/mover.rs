@@ -23,6 +23,8 @@ pub(super) struct Aim {
     pub speed: f32,
     /// Come to rest there (else run through).
     pub stop: bool,
+    /// Pitch of the hand in degrees; `None` = what is comfortable there.
+    pub pitch: Option<f32>,
 }
 
 /// The commanded posture.
@@ -61,7 +63,7 @@ impl Mover {
         let near = |now: f32, want: f32, rate: f32| now + (want - now).clamp(-rate * self.dt, rate * self.dt);
         let goal = ik::Goal {
             tip: tip.at_height(tip.z.max(0.006)),
-            pitch: ik::easy_pitch(tip),
+            pitch: aim.pitch.unwrap_or_else(|| ik::easy_pitch(tip)),
             roll: near(self.q[4], aim.roll, ROLL_RATE),
             gripper: near(self.q[5], aim.gripper, GRIPPER_RATE),
         };

@@ -24,6 +24,8 @@ pub(super) enum Stage {
     Push(Push),
     /// Push one end of an object around, always across the line to its middle.
     Spin(Spin),
+    /// Stay at an aim for some steps while the gripper runs to its value.
+    Grip { aim: Aim, steps: u32 },
     /// Keep still, gripper running to a value.
     Wait { steps: u32, gripper: f32 },
 }
@@ -82,7 +84,7 @@ impl Spin {
             return Step::Over;
         }
         let tip = (end + d * (0.012 - self.depth)).at_height(self.height) + nudge;
-        let aim = Aim { tip, roll: self.roll, gripper: mover.q[5], speed: 0.11, stop: false };
+        let aim = Aim { tip, roll: self.roll, gripper: mover.q[5], speed: 0.11, stop: false, pitch: None };
         Step::Act(mover.toward(&aim, state))
     }
 }
@@ -115,13 +117,26 @@ impl Stage {
             }
             Stage::Spin(spin) => spin.step(mover, world, state, nudge),
             Stage::Push(push) => push.step(mover, world, state, nudge),
+            Stage::Grip { aim, steps } => {
+                if *steps == 0 {
+                    return Step::Over;
+                }
+                *steps -= 1;
+                Step::Act(mover.toward(aim, state))
+            }
             Stage::Wait { steps, gripper } => {
                 if *steps == 0 {
                     return Step::Over;
                 }
                 *steps -= 1;
-                let aim =
-                    Aim { tip: mover.tip, roll: mover.q[4], gripper: *gripper, speed: 0.05, stop: true };
+                let aim = Aim {
+                    tip: mover.tip,
+                    roll: mover.q[4],
+                    gripper: *gripper,
+                    speed: 0.05,
+                    stop: true,
+                    pitch: None,
+                };
                 Step::Act(mover.toward(&aim, state))
             }
         }
@@ -148,7 +163,8 @@ impl Push {
         }
         let ahead = (self.speed * mover.dt() * 2.0).max(0.01);
         let tip = (mover.tip + self.dir * ahead + shift * 2.0).at_height(self.height) + nudge;
-        let aim = Aim { tip, roll: self.roll, gripper: self.gripper, speed: self.speed, stop: false };
+        let aim =
+            Aim { tip, roll: self.roll, gripper: self.gripper, speed: self.speed, stop: false, pitch: None };
         let before = mover.tip;
         let action = mover.toward(&aim, state);
         let gone = (mover.tip - before).dot(self.dir);
@@ -195,7 +211,7 @@ pub(super) fn approach(
 ) -> VecDeque<Stage> {
     let mut out = VecDeque::new();
     let go = |tip: V3, stop: bool| Stage::Go {
-        aim: Aim { tip, roll, gripper, speed, stop },
+        aim: Aim { tip, roll, gripper, speed, stop, pitch: None },
         patience: 40,
         stuck: 0,
     };

@@ -42,8 +42,11 @@ fn free(world: &World, mover: &Mover, rng: &mut Rng) -> VecDeque<Stage> {
     }
     let (roll, gripper) = (rng.range(-60.0, 60.0), rng.range(0.0, 40.0));
     let up = mover.tip.at_height(mover.tip.z.max(low));
-    let go =
-        |tip, stop| Stage::Go { aim: Aim { tip, roll, gripper, speed: 0.17, stop }, patience: 15, stuck: 0 };
+    let go = |tip, stop| Stage::Go {
+        aim: Aim { tip, roll, gripper, speed: 0.17, stop, pitch: None },
+        patience: 15,
+        stuck: 0,
+    };
     VecDeque::from([go(up, false), go(tip, true)])
 }
 

@@ -3,7 +3,7 @@
 use super::mover::{Aim, Mover};
 use super::plan::{Push, Spin, Stage, approach, lean, push_roll, travel_height};
 use crate::world::distribution::reachable;
-use crate::world::ik::roll_for_yaw;
+use crate::world::ik::{easy_pitch, roll_for_yaw};
 use crate::world::math::{DEG, M3, Pose, V3, v3};
 use crate::world::physics::World;
 use crate::world::rng::Rng;
@@ -16,7 +16,7 @@ const FAST: f32 = 0.18;
 const STEADY: f32 = 0.12;
 
 fn go(tip: V3, roll: f32, gripper: f32, speed: f32, stop: bool) -> Stage {
-    Stage::Go { aim: Aim { tip, roll, gripper, speed, stop }, patience: 40, stuck: 0 }
+    Stage::Go { aim: Aim { tip, roll, gripper, speed, stop, pitch: None }, patience: 40, stuck: 0 }
 }
 
 /// A plan for the scene's task from the present state; `sloppy` 0..1 perturbs it. Empty when there is nothing to do.
@@ -250,19 +250,35 @@ fn carry(
     let lift = (surface + 2.0 * half).max(0.06) + 0.02;
     let down = beside(place, roll, 0.006).at_height(low);
     let high = travel_height(world).max(2.0 * half + 0.03);
+    // One pitch from grasp to release keeps the object level.
+    let pitch = easy_pitch(place.at_height(0.02)).min(easy_pitch(to.at_height(0.02)));
     let mut out = VecDeque::new();
-    out.push_back(go(mover.tip.at_height(mover.tip.z.max(high)), mover.q[4], wide, FAST, false));
-    out.push_back(go(down.at_height(high), roll, wide, FAST, true));
-    out.push_back(go(down, roll, wide, 0.12, true));
-    out.push_back(Stage::Wait { steps: 6, gripper: shut });
-    out.push_back(go(down.at_height(lift), roll, shut, 0.10, false));
+    let aim = |tip: V3, roll: f32, gripper: f32, speed: f32, stop: bool| Aim {
+        tip,
+        roll,
+        gripper,
+        speed,
+        stop,
+        pitch: Some(pitch),
+    };
+    let mut go = |aim: Aim| out.push_back(Stage::Go { aim, patience: 25, stuck: 0 });
     let to = to + v3(rng.normal(), rng.normal(), 0.0) * (0.012 * sloppy);
+    // The carried object keeps its face to the jaws; so the hand may keep its roll against the base's turn.
     let over = beside(to, roll, 0.0).at_height(lift);
-    out.push_back(go(over, roll, shut, 0.12, true));
     let release = (surface + low + 0.003).min(lift);
-    out.push_back(go(over.at_height(release), roll, shut, 0.08, true));
-    out.push_back(Stage::Wait { steps: 5, gripper: wide * 0.75 });
-    out.push_back(go(over.at_height(lift + 0.02), roll, wide * 0.75, 0.10, true));
-    out.push_back(Stage::Wait { steps: 2, gripper: wide * 0.75 });
+    let grasp = aim(down, roll, wide, 0.12, true);
+    let put = aim(over.at_height(release), roll, shut, 0.08, true);
+    go(aim(mover.tip.at_height(mover.tip.z.max(high)), mover.q[4], wide, FAST, false));
+    go(aim(down.at_height(high), roll, wide, FAST, true));
+    go(grasp);
+    out.push_back(Stage::Grip { aim: Aim { gripper: shut, ..grasp }, steps: 6 });
+    let mut go = |aim: Aim| out.push_back(Stage::Go { aim, patience: 25, stuck: 0 });
+    go(aim(down.at_height(lift), roll, shut, 0.10, false));
+    go(aim(over, roll, shut, 0.12, true));
+    go(put);
+    out.push_back(Stage::Grip { aim: Aim { gripper: wide * 0.75, ..put }, steps: 5 });
+    let up = aim(over.at_height(lift + 0.02), roll, wide * 0.75, 0.10, false);
+    out.push_back(Stage::Go { aim: up, patience: 15, stuck: 0 });
+    out.push_back(Stage::Grip { aim: up, steps: 3 });
     out
 }
