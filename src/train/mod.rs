@@ -5,8 +5,10 @@ mod episodes;
 mod error;
 mod from_world;
 mod judge;
+mod load;
 mod run;
 mod settings;
+mod start;
 
 pub use episodes::{Episode, Library, channel_of};
 pub use error::TrainError;
@@ -14,3 +16,5 @@ pub use from_world::{episode_of, readings_of};
 pub use judge::{Judge, Judgement};
 pub use run::{Budget, Report, TrainJob, run};
 pub use settings::{ClipMix, TrainSettings};
+pub use load::{Channels, Loaded, PICTURE_MEMORY, channels_of, load};
+pub use start::{Stage, start};

@@ -1,6 +1,5 @@
 //! Optimisers over a [`Params`](crate::nn::Params) store.
 
-mod muon;
 mod schedule;
 mod stepper;
 

@@ -2,11 +2,16 @@
 //! and an exponential moving average of the weights.
 
 use std::collections::HashMap;
+use std::iter::Zip;
+use std::slice::{Iter, IterMut};
+use std::sync::Mutex;
 
 use candle_core::{Device, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
-use super::muon::orthogonalise;
+use crate::kernels::muon::orthogonalise;
+use crate::kernels::optim::{AdamW, adamw_step, ema_step, sum_squares};
+use crate::kernels::threads;
 use crate::nn::Params;
 
 /// Numbers of the optimiser.
@@ -56,6 +61,63 @@ struct Slot {
     first: Vec<f32>,
     second: Vec<f32>,
     average: Vec<f32>,
+}
+
+/// One step's numbers, and the variables that still wait for it.
+struct Update<'a> {
+    settings: &'a Settings,
+    scale: f32,
+    rate: f32,
+    ema: f32,
+    iteration: u64,
+    work: Mutex<Zip<IterMut<'a, Slot>, Iter<'a, Vec<f32>>>>,
+}
+
+impl Update<'_> {
+    /// Takes variables until none is left.
+    fn run(&self) -> Result<()> {
+        threads::with(1, || {
+            loop {
+                let next = self.work.lock().unwrap_or_else(|e| e.into_inner()).next();
+                match next {
+                    Some((slot, gradient)) => self.apply(slot, gradient)?,
+                    None => return Ok(()),
+                }
+            }
+        })
+    }
+
+    fn apply(&self, slot: &mut Slot, gradient: &[f32]) -> Result<()> {
+        let s = self.settings;
+        let mut gradient = gradient.to_vec();
+        gradient.iter_mut().for_each(|g| *g *= self.scale);
+        if slot.muon {
+            let [rows, cols] = slot.shape.as_slice() else { candle_core::bail!("Muon takes matrices") };
+            for (m, g) in slot.first.iter_mut().zip(&mut gradient) {
+                *m = s.momentum * *m + *g;
+                // Nesterov: look one step ahead.
+                *g += s.momentum * *m;
+            }
+            orthogonalise(&mut gradient, *rows, *cols);
+            // Liu et al. 2025 (<https://arxiv.org/abs/2502.16982>): an update of the size that AdamW's would have.
+            let size = self.rate * 0.2 * ((*rows).max(*cols) as f32).sqrt();
+            let keep = 1.0 - self.rate * s.weight_decay;
+            for (p, u) in slot.value.iter_mut().zip(&gradient) {
+                *p = *p * keep - size * u;
+            }
+        } else {
+            let settings = AdamW {
+                lr: self.rate,
+                beta1: s.beta1,
+                beta2: s.beta2,
+                eps: 1e-8,
+                weight_decay: if slot.decays { s.weight_decay } else { 0.0 },
+            };
+            adamw_step(&mut slot.value, &gradient, &mut slot.first, &mut slot.second, settings, self.iteration);
+        }
+        ema_step(&mut slot.average, &slot.value, self.ema);
+        slot.var.set(&Tensor::from_slice(&slot.value, slot.shape.as_slice(), slot.var.device())?)
+    }
 }
 
 /// Optimiser state for all trainable parameters, in the order of their names.
@@ -110,11 +172,7 @@ impl Stepper {
         {
             candle_core::bail!("gradients do not fit the variables");
         }
-        let norm = gradients
-            .iter()
-            .map(|g| g.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>())
-            .sum::<f64>()
-            .sqrt();
+        let norm = gradients.iter().map(|g| sum_squares(g)).sum::<f64>().sqrt();
         if !norm.is_finite() {
             return Ok(norm);
         }
@@ -122,42 +180,27 @@ impl Stepper {
         let s = &self.settings;
         let scale = (f64::from(s.clip) / norm.max(1e-12)).min(1.0) as f32;
         let rate = s.learning_rate * factor;
-        let correct1 = 1.0 - s.beta1.powi(self.iteration.min(1_000_000) as i32);
-        let correct2 = 1.0 - s.beta2.powi(self.iteration.min(1_000_000) as i32);
         let ema = s.ema.min((1.0 + self.iteration as f32) / (10.0 + self.iteration as f32));
-        for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
-            let decay = if slot.decays { 1.0 - rate * s.weight_decay } else { 1.0 };
-            if slot.muon {
-                let (rows, cols) = match slot.shape.as_slice() {
-                    [rows, cols] => (*rows, *cols),
-                    _ => candle_core::bail!("Muon takes matrices"),
-                };
-                let mut ahead = vec![0.0; gradient.len()];
-                for ((m, g), a) in slot.first.iter_mut().zip(gradient).zip(&mut ahead) {
-                    let g = g * scale;
-                    *m = s.momentum * *m + g;
-                    *a = g + s.momentum * *m;
-                }
-                let update = orthogonalise(&ahead, rows, cols)?;
-                let size = rate * 0.2 * (rows.max(cols) as f32).sqrt();
-                for (p, u) in slot.value.iter_mut().zip(update) {
-                    *p = *p * decay - size * u;
-                }
-            } else {
-                let moments = slot.first.iter_mut().zip(&mut slot.second);
-                for ((p, g), (m, v)) in slot.value.iter_mut().zip(gradient).zip(moments) {
-                    let g = g * scale;
-                    *m = s.beta1 * *m + (1.0 - s.beta1) * g;
-                    *v = s.beta2 * *v + (1.0 - s.beta2) * g * g;
-                    let step = (*m / correct1) / ((*v / correct2).sqrt() + 1e-8);
-                    *p = *p * decay - rate * step;
-                }
-            }
-            for (a, p) in slot.average.iter_mut().zip(&slot.value) {
-                *a = ema * *a + (1.0 - ema) * *p;
-            }
-            slot.var.set(&Tensor::from_slice(&slot.value, slot.shape.as_slice(), slot.var.device())?)?;
-        }
+        let update = Update {
+            settings: &self.settings,
+            scale,
+            rate,
+            ema,
+            iteration: self.iteration,
+            work: Mutex::new(self.slots.iter_mut().zip(gradients)),
+        };
+        // Variables are independent of each other: whoever is free takes the next one, the numbers stay the same.
+        let workers = threads::current().max(1);
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = (1..workers).map(|_| scope.spawn(|| update.run())).collect();
+            let own = update.run();
+            handles.into_iter().fold(own, |result, handle| {
+                let other = handle.join().unwrap_or_else(|_| {
+                    Err(candle_core::Error::Msg("an optimiser thread panicked".into()))
+                });
+                result.and(other)
+            })
+        })?;
         Ok(norm)
     }
 
