@@ -10,7 +10,7 @@ pub mod engine;
 pub mod failure;
 pub mod fsx;
 pub mod media;
-pub mod world;
 pub mod train;
+pub mod world;
 
 pub use failure::Failure;

@@ -81,7 +81,9 @@ impl SceneDistribution {
             };
             let volume = match *shape {
                 Shape::Cube { half } => 8.0 * half * half * half,
-                Shape::Cylinder { radius, half_height } => 6.283 * radius * radius * half_height,
+                Shape::Cylinder { radius, half_height } => {
+                    std::f32::consts::TAU * radius * radius * half_height
+                }
                 Shape::Tee { half_width, half_height } => 2.0 * half_height * 28.0 * half_width * half_width,
             };
             objects.push(ObjectSpec {

@@ -99,8 +99,9 @@ fn eliminate(a: &mut [[f32; 5]; 4]) -> Option<[f32; 4]> {
         }
         for r in i + 1..4 {
             let f = a[r][i] / pivot;
-            for c in i..5 {
-                a[r][c] -= f * a[i][c];
+            let above = a[i];
+            for (v, u) in a[r].iter_mut().zip(above).skip(i) {
+                *v -= f * u;
             }
         }
     }

@@ -71,13 +71,13 @@ impl Mover {
         let most = JOINT_RATE * self.dt;
         let fastest = (0..4).map(|j| (q[j] - self.q[j]).abs()).fold(0.0f32, f32::max);
         if fastest > most {
-            for j in 0..4 {
-                q[j] = self.q[j] + (q[j] - self.q[j]) * (most / fastest);
+            for (q, now) in q.iter_mut().zip(&self.q).take(4) {
+                *q = now + (*q - now) * (most / fastest);
             }
         }
         // Against an obstacle the command does not run away from the arm.
-        for j in 0..4 {
-            q[j] = q[j].clamp(state[j] - 1.5 * most, state[j] + 1.5 * most);
+        for (q, at) in q.iter_mut().zip(state).take(4) {
+            *q = q.clamp(at - 1.5 * most, at + 1.5 * most);
         }
         self.q = arm::clamp_joints(&q, &self.q);
         self.tip = arm::tip(&self.q);

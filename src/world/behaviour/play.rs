@@ -8,6 +8,7 @@ use crate::world::physics::World;
 use crate::world::rng::Rng;
 use crate::world::scene::Shape;
 use std::collections::VecDeque;
+use std::f32::consts::PI;
 
 /// Where pushes should end, so that things stay in the middle of the picture.
 fn home(world: &World, p: V3) -> bool {
@@ -64,7 +65,7 @@ fn push(world: &World, mover: &Mover, rng: &mut Rng) -> Option<VecDeque<Stage>> 
         if pose.position.z > 0.08 {
             continue;
         }
-        let angle = rng.range(-3.1416, 3.1416);
+        let angle = rng.range(-PI, PI);
         let dir = v3(libm::cosf(angle), libm::sinf(angle), 0.0);
         let length = rng.range(0.04, 0.12);
         let spread = match spec.shape {

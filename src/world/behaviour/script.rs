@@ -10,6 +10,7 @@ use crate::world::rng::Rng;
 use crate::world::scene::{ObjectSpec, Shape, tee_boxes};
 use crate::world::task::{TaskName, yaw};
 use std::collections::VecDeque;
+use std::f32::consts::PI;
 
 /// Speed of approach and of pushing, m/s.
 const FAST: f32 = 0.18;
@@ -123,7 +124,7 @@ fn knock(
     let high = spec.shape.half_height() * 2.0 * rng.range(0.78, 0.9);
     let mut dir = v3(0.0, 1.0, 0.0);
     for _ in 0..40 {
-        let a = rng.range(-3.1416, 3.1416);
+        let a = rng.range(-PI, PI);
         dir = v3(libm::cosf(a), libm::sinf(a), 0.0);
         if reachable(place - dir * 0.05) && reachable(place + dir * 0.07) {
             break;

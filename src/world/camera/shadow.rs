@@ -108,19 +108,14 @@ impl Caster {
         if du * du + dv * dv > self.reach2 {
             return 0.0;
         }
-        // How far toward the lamp the middle of the caster is above this point.
-        let o = self.prim.local_point(p);
-        let (near, far) = slabs(o, self.local_l, self.half);
-        let middle = 0.5 * (near + far);
-        if middle <= 0.0 {
-            return 0.0;
-        }
-        let width = (softness * middle).clamp(NARROWEST, WIDEST);
         let inside = match &self.outline {
             Outline::Polygon(edges) => {
                 let mut d = -1e9f32;
                 for e in edges {
                     d = d.max(e.nx * u + e.ny * v - e.d);
+                    if d >= WIDEST {
+                        return 0.0;
+                    }
                 }
                 d
             }
@@ -133,6 +128,14 @@ impl Caster {
                 (x * x + y * y).sqrt() - r
             }
         };
+        // How far toward the lamp the middle of the caster is above this point.
+        let o = self.prim.local_point(p);
+        let (near, far) = slabs(o, self.local_l, self.half);
+        let middle = 0.5 * (near + far);
+        if middle <= 0.0 {
+            return 0.0;
+        }
+        let width = (softness * middle).clamp(NARROWEST, WIDEST);
         let t = (0.5 - 0.5 * inside / width).clamp(0.0, 1.0);
         let edge = t * t * (3.0 - 2.0 * t);
         // Bodies that touch do not pop in and out of shading each other.
