@@ -5,11 +5,16 @@
 pub use forerun_models as models;
 pub use forerun_models::Frame;
 
+pub mod bench;
 pub mod dataset;
 pub mod engine;
 pub mod failure;
 pub mod fsx;
+pub mod inspect;
+pub mod interrupt;
+pub mod machine;
 pub mod media;
+pub mod score;
 pub mod train;
 pub mod world;
 

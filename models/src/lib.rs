@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod nn;
 pub mod optim;
 pub mod random;
+pub mod testing;
 pub mod sampler;
 pub mod text;
 pub mod verify;

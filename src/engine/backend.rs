@@ -3,40 +3,12 @@
 use std::path::Path;
 
 use candle_core::Device;
+use forerun_models::dreamer::{Dreamer, ModelError, Rollout};
 use forerun_models::{Contract, Frame};
 
+pub use forerun_models::dreamer::{HistoryFrame, Imagined, Stream};
+
 use crate::failure::Failure;
-
-/// One past frame as a model sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HistoryFrame {
-    /// Picture at the contract's size.
-    pub frame: Frame,
-    /// State in the contract's order and units; `None` when unknown.
-    pub state: Option<Vec<f32>>,
-    /// Action that led from this frame to the next one of the history, in the contract's order and units.
-    pub action: Option<Vec<f32>>,
-}
-
-/// One future to imagine.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stream {
-    /// Seed of its noise.
-    pub seed: u64,
-    /// Words.
-    pub prompt: Option<String>,
-    /// Past frames; the last one is the present. Empty: the model imagines the start.
-    pub history: Vec<HistoryFrame>,
-}
-
-/// One imagined frame.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Imagined {
-    /// The picture.
-    pub frame: Frame,
-    /// What the heads read off it.
-    pub reading: Vec<(String, f32)>,
-}
 
 /// Futures under way; all of a rollout advance together.
 pub trait Futures {
@@ -56,7 +28,8 @@ pub trait WorldModel: Send + Sync {
     fn sha256(&self) -> &str;
     /// Number of its weights.
     fn parameters(&self) -> u64;
-    /// Starts futures that advance together, with `refine` denoising steps a frame.
+    /// Starts futures that advance together, with `refine` denoising steps a frame. Their histories should have
+    /// one length: they are cut to the shortest.
     ///
     /// # Errors
     /// When the streams do not fit the contract.
@@ -72,13 +45,65 @@ pub trait WorldModel: Send + Sync {
 ///
 /// # Errors
 /// When the folder is no sound model, or its family is unknown here.
-pub fn load(folder: &Path, _device: &Device) -> Result<Box<dyn WorldModel>, Failure> {
+pub fn load(folder: &Path, device: &Device) -> Result<Box<dyn WorldModel>, Failure> {
     let contract = Contract::load(folder).map_err(Failure::from_error)?;
-    Err(Failure::new(
-        format!(
-            "The model {} is of the family {}, which this version does not know.",
-            contract.name, contract.family
-        ),
-        "Update Forerun, or choose another model.",
-    ))
+    match contract.family.as_str() {
+        "dreamer" => Ok(Box::new(Dreamer::load(folder, device).map_err(explain)?)),
+        family => Err(Failure::new(
+            format!(
+                "The model {} is of the family {family}, which this version does not know.",
+                contract.name
+            ),
+            "Update Forerun, or choose another model.",
+        )),
+    }
+}
+
+fn explain(error: ModelError) -> Failure {
+    let advice = match &error {
+        ModelError::Weights(_) | ModelError::Json { .. } | ModelError::File { .. } => {
+            "Restore the model folder from where it came, or train it again."
+        }
+        ModelError::Compute(_) => "Ask for fewer futures at once, or use the device cpu.",
+        _ => "",
+    };
+    Failure::new(format!("{}.", error.to_string().trim_end_matches('.')), advice)
+}
+
+impl WorldModel for Dreamer {
+    fn contract(&self) -> &Contract {
+        self.contract()
+    }
+
+    fn sha256(&self) -> &str {
+        self.sha256()
+    }
+
+    fn parameters(&self) -> u64 {
+        self.parameters()
+    }
+
+    fn start<'a>(&'a self, streams: Vec<Stream>, refine: usize) -> Result<Box<dyn Futures + 'a>, Failure> {
+        Ok(Box::new(self.start(streams, refine).map_err(explain)?))
+    }
+
+    fn residual(&self, history: &[HistoryFrame], frame: &Frame) -> Result<f32, Failure> {
+        self.residual(history, frame).map_err(explain)
+    }
+}
+
+impl Futures for Rollout<'_> {
+    fn step(&mut self, actions: &[Option<Vec<f32>>]) -> Result<Vec<Imagined>, Failure> {
+        self.step(actions).map_err(explain)
+    }
+}
+
+/// Which kernels run on this processor, for the record.
+pub fn kernels() -> String {
+    forerun_models::kernels::name()
+}
+
+/// Threads that the kernels have.
+pub fn threads() -> usize {
+    forerun_models::kernels::threads::current()
 }

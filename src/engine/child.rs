@@ -20,7 +20,7 @@ use super::wire::{self, WireError};
 const LAST_WORDS: usize = 40;
 /// How long a child may take to leave when it was asked to.
 const LEAVE: Duration = Duration::from_secs(5);
-/// A child that died younger than this and without work will hardly do better at once.
+/// A child that died younger than this, and without work, will hardly do better at once.
 const YOUNG: Duration = Duration::from_secs(2);
 
 /// What keeps one engine process alive.
@@ -45,12 +45,12 @@ impl Supervisor {
             first = false;
             self.pid.store(0, Ordering::Relaxed);
             let Some(died_with) = self.outbox.bury() else { return };
+            // A process that dies young and without work would only do so again; one that died of a job may live.
+            let restarting = outcome.is_ok() && (!died_with.is_empty() || born.elapsed() > YOUNG);
             let reason = match outcome {
                 Ok(reason) => reason,
                 Err(error) => format!("The engine {} could not be started: {error}.", self.exe.display()),
             };
-            let restarting = !died_with.is_empty() && born.elapsed() > Duration::from_millis(200)
-                || born.elapsed() > YOUNG;
             for job in died_with {
                 self.inbox.tell(Event::Failed {
                     job,

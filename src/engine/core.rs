@@ -45,7 +45,7 @@ impl Engine {
 
     /// Takes one request. `false` when it was the last one ([`Request::Shutdown`]).
     pub fn handle(&self, packet: Packet<Request>) -> bool {
-        let Packet { message, .. } = packet;
+        let Packet { message, blobs } = packet;
         match message {
             Request::Hello { version } => self.hello(version),
             Request::Cancel { job } => {
@@ -71,11 +71,29 @@ impl Engine {
             Request::Warm { job, model, device } => {
                 self.heavy(job, move |tools, context| jobs::warm(tools, context, &model, &device));
             }
-            other => {
-                if let Some(job) = other.job() {
-                    let message = "This engine does not know that request yet.".to_owned();
-                    self.tell(Event::Failed { job, message, advice: "Update Forerun.".into() });
-                }
+            Request::Imagine { job, spec } => {
+                self.heavy(job, move |tools, context| jobs::imagine(tools, context, spec, blobs));
+            }
+            Request::Again { job, record, model, out } => {
+                self.heavy(job, move |tools, context| jobs::again(tools, context, &record, model, out));
+            }
+            Request::Score { job, spec } => {
+                self.heavy(job, move |tools, context| jobs::score(tools, context, &spec));
+            }
+            Request::Record { job, spec } => {
+                self.heavy(job, move |_, context| jobs::record(context, &spec));
+            }
+            Request::WorldFrame { job, look, seed } => {
+                self.light(job, move |_, context| jobs::world_frame(context, &look, seed));
+            }
+            Request::Preview { job, start, model } => {
+                self.light(job, move |tools, context| jobs::preview(tools, context, start, &model, blobs));
+            }
+            Request::OpenFuture { job, folder } => {
+                self.light(job, move |_, context| jobs::open_future(context, &folder));
+            }
+            Request::SaveFuture { job, folder, to } => {
+                self.light(job, move |_, context| jobs::save_future(context, &folder, &to));
             }
         }
         true

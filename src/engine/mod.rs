@@ -7,16 +7,20 @@
 //! | `queue`, `outbox`, `client` | the window's end |
 //! | `core`, `lane`, `job` | the engine's end: lines of jobs, cancel, progress, panics |
 //! | `places`, `models`, `backend`, `device` | models: where they are, in memory, what they can do, where they run |
+//! | `arguments` | what a person writes for a start or for actions |
 //! | `start`, `fit`, `track`, `track_files` | what a future starts from and what drives it |
 //! | `imagine`, `record` | futures and their records |
 //! | `jobs` | one function a request |
 
+pub mod arguments;
 pub mod backend;
 mod child;
 pub mod client;
 pub mod core;
 pub mod device;
+pub mod episode;
 pub mod fit;
+pub mod imagine;
 pub mod job;
 pub mod jobs;
 pub mod lane;
@@ -26,6 +30,7 @@ pub mod places;
 pub mod protocol;
 mod queue;
 pub mod record;
+pub mod start;
 pub mod stdio;
 pub mod track;
 mod track_files;

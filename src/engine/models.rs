@@ -50,6 +50,22 @@ impl ModelStore {
         self.get_folder(&folder, device_name)
     }
 
+    /// The model of that folder on whatever device it is already, else on the processor.
+    ///
+    /// # Errors
+    /// As [`ModelStore::get`].
+    pub fn get_any(&self, folder: &Path) -> Result<Arc<Loaded>, Failure> {
+        let wanted = key(folder, "");
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |k: &Key| (&k.folder, k.size, k.changed) == (&wanted.folder, wanted.size, wanted.changed);
+        let found = kept.iter().find(|(k, _)| same(k)).map(|(_, loaded)| loaded.clone());
+        drop(kept);
+        match found {
+            Some(loaded) => Ok(loaded),
+            None => self.get_folder(folder, "cpu"),
+        }
+    }
+
     fn get_folder(&self, folder: &Path, device_name: &str) -> Result<Arc<Loaded>, Failure> {
         let key = key(folder, device_name);
         // Held while loading: two jobs that want one model must not load it twice.

@@ -138,6 +138,46 @@ pub fn describe(folder: &Path) -> Result<ModelInfo, Failure> {
     })
 }
 
+/// Copies a sound model folder to `own/NAME`, whole or not at all.
+///
+/// # Errors
+/// The folder is no sound model, the name is no name or taken, the copy cannot be written.
+pub fn import(folder: &Path, own: &Path, name: Option<&str>) -> Result<ModelInfo, Failure> {
+    let info = describe(folder)?;
+    let name = name.map_or(info.name, str::to_owned);
+    let is_name = Path::new(&name).components().count() == 1
+        && !name.starts_with('.')
+        && !name.contains(['/', '\\', ':', '#']);
+    if !is_name {
+        return Err(Failure::new(
+            format!("{name} cannot be the name of a model."),
+            "Give it another one with --name: letters, digits, - and _.",
+        ));
+    }
+    let target = own.join(&name);
+    if target.exists() {
+        return Err(Failure::new(
+            format!("A model called {name} is there already ({}).", target.display()),
+            "Give the new one another name with --name, or remove the old one.",
+        ));
+    }
+    fsx::sweep(own);
+    let pending = fsx::PendingFolder::new(&target).map_err(|e| Failure::io("make", &target, &e))?;
+    fsx::copy_tree(folder, pending.path()).map_err(|e| Failure::io("copy the model to", &target, &e))?;
+    pending.commit().map_err(|e| Failure::io("write", &target, &e))?;
+    describe(&target)
+}
+
+/// Runs our network on a reference case.
+///
+/// # Errors
+/// The folder is no case, the device is missing, the network cannot be run. A case that differs is a report that did
+/// not pass.
+pub fn verify(folder: &Path, device: &str) -> Result<forerun_models::verify::Report, Failure> {
+    let device = super::device::open(device)?;
+    forerun_models::verify::verify_folder_on(folder, &device).map_err(Failure::from_error)
+}
+
 /// The name that lists show and `--model` takes: the folder's.
 pub fn name_of(folder: &Path, contract: &Contract) -> String {
     folder.file_name().map_or(contract.name.clone(), |name| name.to_string_lossy().into_owned())
@@ -224,6 +264,18 @@ mod tests {
         let places = Places { folders: vec![dir.path().to_path_buf()] };
         let text = places.find("nope").unwrap_err().text();
         assert!(text.contains("nope") && text.contains("a."), "{text}");
+    }
+
+    #[test]
+    fn an_imported_model_has_a_name_and_no_name_is_taken_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, own) = (dir.path().join("download"), dir.path().join("own"));
+        model(&folder, "a");
+        assert_eq!(import(&folder, &own, None).unwrap().name, "download");
+        assert!(import(&folder, &own, None).unwrap_err().text().contains("--name"));
+        assert!(import(&folder, &own, Some("../up")).is_err());
+        assert!(import(dir.path(), &own, Some("x")).unwrap_err().text().contains("contract.json"));
+        assert_eq!(fs::read_dir(&own).unwrap().count(), 1);
     }
 
     #[test]

@@ -129,8 +129,9 @@ pub struct FutureRecord {
     pub kernels: String,
     /// Threads that the kernels had.
     pub threads: usize,
-    /// Number of futures that were imagined together.
-    pub batch: usize,
+    /// Seeds of the futures that were imagined together, this one's included: sums of a matrix product may be added
+    /// in another order for another number of rows, so the last bits belong to the whole batch.
+    pub batch: Vec<u64>,
     /// What it starts from.
     pub start: StartRecord,
     /// What drives it.
@@ -226,7 +227,7 @@ pub(crate) mod tests {
             device: "cpu".into(),
             kernels: "portable".into(),
             threads: 2,
-            batch: 1,
+            batch: vec![u64::MAX],
             start: StartRecord::default(),
             actions: ActionsRecord {
                 kind: "track".into(),

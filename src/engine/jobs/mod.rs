@@ -1,10 +1,19 @@
 //! One function a request: what a job does, from its settings to its events.
 
+mod imagining;
 mod loading;
+mod looking;
+mod recording;
+mod saved;
 
 use super::models::ModelStore;
 
+pub use crate::score::job::score;
+pub use imagining::{again, imagine};
 pub use loading::warm;
+pub use looking::{preview, world_frame};
+pub use recording::record;
+pub use saved::{open_future, save_future};
 
 /// What jobs share.
 #[derive(Default)]

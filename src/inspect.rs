@@ -1,0 +1,156 @@
+//! What a path is, and whether it is sound: model, dataset, future, project, picture or clip.
+
+use std::path::Path;
+
+use candle_core::Device;
+use serde_json::{Value, json};
+
+use crate::engine::record::{FutureRecord, RECORD_FILE, locate};
+use crate::engine::{backend, places};
+use crate::failure::Failure;
+use crate::{dataset, fsx, media};
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inspection {
+    /// `model`, `dataset`, `future`, `picture` or `clip`.
+    pub kind: &'static str,
+    /// Whether everything that was looked at is in order.
+    pub sound: bool,
+    /// Lines for a person.
+    pub lines: Vec<String>,
+    /// What is wrong, in words.
+    pub problems: Vec<String>,
+    /// The same for a program.
+    pub value: Value,
+}
+
+/// Looks at a path.
+///
+/// # Errors
+/// It is missing, or nothing that is known here.
+pub fn inspect(path: &Path) -> Result<Inspection, Failure> {
+    if !path.exists() {
+        return Err(Failure::new(format!("There is no {}.", path.display()), "Check the path."));
+    }
+    let is_record = path.is_file() && path.file_name().is_some_and(|name| name == RECORD_FILE);
+    if is_record || path.join(RECORD_FILE).is_file() {
+        return future(path);
+    }
+    if path.join(forerun_models::contract::CONTRACT_FILE).is_file() {
+        return model(path);
+    }
+    if path.join("meta").is_dir() {
+        return data(path);
+    }
+    if path.is_dir() {
+        return Err(Failure::new(
+            format!("The folder {} is no model, dataset or future.", path.display()),
+            "A model has contract.json, a dataset meta/info.json, a future future.json.",
+        ));
+    }
+    picture_or_clip(path)
+}
+
+fn model(folder: &Path) -> Result<Inspection, Failure> {
+    let info = places::describe(folder)?;
+    // Only loading it tells whether its weights have the right names and shapes.
+    let problems: Vec<String> =
+        backend::load(folder, &Device::Cpu).err().map(|f| f.text()).into_iter().collect();
+    let frame = &info.contract.frame;
+    let lines = vec![
+        format!("model {} of the family {}", info.contract.name, info.contract.family),
+        format!("{:.2} M weights, sha256 {}", info.parameters as f64 / 1e6, info.sha256),
+        format!("{} x {} pixels, {} frames a second", frame.width, frame.height, frame.rate_hz),
+        format!(
+            "{} action channels, {} state channels",
+            info.contract.actions.len(),
+            info.contract.state.len()
+        ),
+    ];
+    let value = json!({
+        "name": info.name, "sha256": info.sha256, "parameters": info.parameters, "contract": info.contract,
+    });
+    Ok(finish("model", lines, problems, value))
+}
+
+fn data(folder: &Path) -> Result<Inspection, Failure> {
+    let report = dataset::describe(folder).map_err(Failure::from_error)?;
+    let mut lines = vec![
+        format!("dataset, LeRobot {}, robot {}", report.version, report.robot_type),
+        format!(
+            "{} episodes, {} frames at {} a second, {} to {} frames each",
+            report.episodes, report.frames, report.fps, report.lengths[0], report.lengths[2]
+        ),
+    ];
+    lines.extend(
+        report.cameras.iter().map(|c| format!("camera {}: {} x {}, {}", c.key, c.width, c.height, c.format)),
+    );
+    lines.push(format!("state: {}", report.state.join(", ")));
+    lines.push(format!("action: {}", report.action.join(", ")));
+    let value = serde_json::to_value(&report).unwrap_or_default();
+    let mut found = finish("dataset", lines, report.problems, value);
+    found.sound = report.sound;
+    Ok(found)
+}
+
+fn future(path: &Path) -> Result<Inspection, Failure> {
+    let record = FutureRecord::read(path)?;
+    let (folder, _) = locate(path);
+    let mut problems = Vec::new();
+    let start = record.start.frames.iter().map(|f| &f.file);
+    let frames = record.frames.iter().map(|f| &f.file);
+    for file in start.chain(frames).chain(&record.clip) {
+        match fsx::sha256_file(&folder.join(&file.file)) {
+            Ok(found) if found == file.sha256 => {}
+            Ok(_) => problems.push(format!("{} is not the one that was written", file.file)),
+            Err(error) => problems.push(format!("{} cannot be read: {error}", file.file)),
+        }
+    }
+    if record.frames.len() != record.steps {
+        problems.push(format!("{} frames of {}", record.frames.len(), record.steps));
+    }
+    let words = if record.prompt.is_empty() { "no words".into() } else { format!("\"{}\"", record.prompt) };
+    let lines = vec![
+        format!(
+            "future of {} frames by {} ({})",
+            record.frames.len(),
+            record.model.name,
+            record.model.sha256
+        ),
+        format!("seed {}, refine {}, {words}, actions: {}", record.seed, record.refine, record.actions.kind),
+        format!(
+            "from {} start frames, on {} with {}",
+            record.start.frames.len(),
+            record.device,
+            record.kernels
+        ),
+    ];
+    let value = json!({
+        "seed": record.seed, "steps": record.steps, "prompt": record.prompt, "model": record.model,
+        "software": record.software, "timings": record.timings,
+    });
+    Ok(finish("future", lines, problems, value))
+}
+
+fn picture_or_clip(path: &Path) -> Result<Inspection, Failure> {
+    let found = media::describe(path).map_err(Failure::from_error)?;
+    let mut line = format!("{}, {}, {} x {}", found.kind, found.format, found.width, found.height);
+    if let (Some(fps), Some(seconds)) = (found.fps, found.seconds) {
+        line += &format!(", {} frames at {fps:.3} a second, {seconds:.2} s", found.frames);
+    }
+    let value = serde_json::to_value(&found).unwrap_or_default();
+    let mut inspection = finish(found.kind, vec![line], found.problems, value);
+    inspection.sound = found.sound;
+    Ok(inspection)
+}
+
+fn finish(kind: &'static str, lines: Vec<String>, problems: Vec<String>, mut value: Value) -> Inspection {
+    let sound = problems.is_empty();
+    if let Value::Object(object) = &mut value {
+        object.insert("kind".into(), kind.into());
+        object.insert("sound".into(), sound.into());
+        object.insert("problems".into(), problems.clone().into());
+    }
+    Inspection { kind, sound, lines, problems, value }
+}

@@ -1,0 +1,169 @@
+//! `imagine`, `inspect` and `models` with a real (random) model, and an engine that is killed while it imagines.
+
+use std::time::{Duration, Instant};
+
+use forerun::engine::EngineClient;
+use forerun::engine::protocol::{Actions, Event, ImagineSpec, Request, Start};
+
+use crate::child::{kill, ready, wait_for};
+use crate::support::{Home, exe, last_json};
+
+fn home() -> Home {
+    let home = Home::new();
+    forerun::models::testing::random_model(&home.path("model"), 7).unwrap();
+    let picture = forerun::Frame::filled(32, 32, [90, 120, 60]);
+    forerun::media::write_png(&home.path("a.png"), &picture).unwrap();
+    std::fs::write(home.path("text.png"), "no picture").unwrap();
+    let joints = ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"];
+    let header = joints.map(|j| format!("{j}.pos")).join(",");
+    std::fs::write(home.path("a.csv"), format!("{header}\n1,2,3,4,5,6\n2,3,4,5,6,7\n")).unwrap();
+    std::fs::write(home.path("nan.csv"), format!("{header}\n1,2,3,4,5,6\n2,3,NaN,5,6,7\n")).unwrap();
+    std::fs::write(home.path("short.csv"), format!("{}\n1\n2\n", "shoulder_pan.pos")).unwrap();
+    home
+}
+
+fn imagine<'a>(extra: &[&'a str]) -> Vec<&'a str> {
+    [&["imagine", "--model", "model", "--steps", "2", "--out", "out"], extra].concat()
+}
+
+#[test]
+fn futures_are_written_described_and_made_again() {
+    let home = home();
+    let arguments =
+        imagine(&["--frames", "a.png", "--actions", "a.csv", "--seeds", "3..4", "--prompt", "推", "--json"]);
+    let output = home.run(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let value = last_json(&output);
+    assert_eq!(value["futures"].as_array().unwrap().len(), 2);
+    for file in ["future.json", "future.mp4", "frames/00001.png", "frames/00002.png", "start/0000.png"] {
+        assert!(home.path("out/seed-3").join(file).is_file(), "{file}");
+    }
+    let again = home.run(&["imagine", "--record", "out/seed-4/future.json", "--out", "again", "--json"]);
+    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
+    let again = last_json(&again);
+    assert_eq!(again["identical"], true);
+    assert_eq!(again["futures"][0]["frames"], value["futures"][1]["frames"]);
+
+    for (path, kind) in [
+        ("model", "model"),
+        ("out/seed-3", "future"),
+        ("a.png", "picture"),
+        ("out/seed-3/future.mp4", "clip"),
+    ] {
+        let output = home.run(&["inspect", path, "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{path}");
+        assert_eq!(last_json(&output)["kind"], kind);
+    }
+    // A frame that was touched is noticed.
+    std::fs::copy(home.path("a.png"), home.path("out/seed-3/frames/00002.png")).unwrap();
+    home.fails(&["inspect", "out/seed-3"], &["frames/00002.png", "not sound"]);
+    assert_eq!(last_json(&home.run(&["inspect", "out/seed-3", "--json"]))["sound"], false);
+}
+
+#[test]
+fn a_model_gets_a_name_by_import() {
+    let home = home();
+    let output = home.run(&["models", "import", "model", "--name", "mine", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let list = last_json(&home.run(&["models", "list", "--json"]));
+    let names: Vec<_> = list["models"].as_array().unwrap().iter().map(|m| m["name"].clone()).collect();
+    assert!(names.contains(&"mine".into()), "{names:?}");
+    assert_eq!(home.run(&["models", "info", "mine"]).status.code(), Some(0));
+    let output = home.run(&["imagine", "--model", "mine", "--steps", "1", "--out", "out"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn bad_input_is_named_and_leaves_nothing() {
+    let home = home();
+    home.fails(&imagine(&["--frames", "nope.png"]), &["nope.png"]);
+    home.fails(&imagine(&["--frames", "text.png"]), &["text.png"]);
+    home.fails(&imagine(&["--frames", "nowhere#3"]), &["nowhere"]);
+    home.fails(
+        &imagine(&["--frames", "a.png", "--actions", "nan.csv"]),
+        &["nan.csv", "elbow_flex.pos", "step 2"],
+    );
+    home.fails(
+        &imagine(&["--frames", "a.png", "--actions", "short.csv"]),
+        &["short.csv", "shoulder_lift.pos"],
+    );
+    home.fails(&imagine(&["--frames", "a.png", "--actions", "hold"]), &["cannot be held"]);
+    home.fails(&imagine(&["--device", "toaster"]), &["toaster"]);
+    home.fails(&["imagine", "--model", "nope", "--steps", "1", "--out", "out"], &["nope"]);
+    home.fails(&["imagine", "--record", "a.csv", "--out", "out"], &["a.csv"]);
+    home.fails(&["inspect", "nope"], &["nope"]);
+    home.fails(&["score", "--model", "model", "--dataset", "nope"], &["nope"]);
+    home.fails(&["models", "verify", "model"], &["case.json"]);
+    home.fails(&["models", "import", "nope"], &["nope"]);
+    home.fails(&["record", "--behaviour", "lazy", "--episodes", "1", "--out", "set"], &["lazy"]);
+    home.fails(
+        &["record", "--behaviour", "play", "--episodes", "1", "--size", "3", "--out", "set"],
+        &["64 to 512"],
+    );
+}
+
+fn long_job(home: &Home, steps: usize) -> ImagineSpec {
+    ImagineSpec {
+        model: home.path("model").to_string_lossy().into_owned(),
+        start: Start::Files { paths: vec![home.path("a.png")], at: None },
+        prompt: String::new(),
+        actions: Actions::Free,
+        steps,
+        seeds: vec![1, 2],
+        refine: 1,
+        device: "cpu".into(),
+        out: Some(home.path("out")),
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_engine_killed_in_mid_job_fails_that_job_and_runs_the_next() {
+    let home = home();
+    let client = EngineClient::spawn_child(exe()).unwrap();
+    ready(&client);
+    let job = client.next_job();
+    client.send(Request::Imagine { job, spec: long_job(&home, 20_000) }, vec![]);
+    wait_for(&client, |event| matches!(event, Event::FutureFrame { index: 2, .. }).then_some(()));
+    kill(&client);
+    wait_for(&client, |event| matches!(event, Event::Failed { job: j, .. } if *j == job).then_some(()));
+    let restarting = wait_for(&client, |event| match event {
+        Event::EngineGone { reason, restarting } => Some(*restarting && reason.contains("killed")),
+        _ => None,
+    });
+    assert!(restarting);
+    let job = client.next_job();
+    client.send(Request::Imagine { job, spec: long_job(&home, 2) }, vec![]);
+    wait_for(&client, |event| matches!(event, Event::Done { job: j, .. } if *j == job).then_some(()));
+    // Whole futures, and nothing of the killed one.
+    let mut names: Vec<_> = std::fs::read_dir(home.path("out"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["seed-1", "seed-2"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_cancels_and_cleans_up() {
+    let home = home();
+    let mut child = std::process::Command::new(exe())
+        .args(["imagine", "--model", "model", "--frames", "a.png", "--steps", "20000", "--out", "out"])
+        .current_dir(home.dir.path())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::fs::read_dir(home.path("out")).map_or(0, Iterator::count) == 0 {
+        assert!(Instant::now() < deadline, "it never began");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let asked = Instant::now();
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_eq!(std::fs::read_dir(home.path("out")).unwrap().count(), 0);
+}
