@@ -9,6 +9,11 @@ pub fn requested() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
+/// The flag behind [`requested`], for libraries that poll one.
+pub fn flag() -> &'static AtomicBool {
+    &INTERRUPTED
+}
+
 /// From now on the first interrupt only sets [`requested`]; the second one ends the program as usual.
 #[cfg(unix)]
 pub fn listen() {

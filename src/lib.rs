@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod interrupt;
 pub mod machine;
 pub mod media;
+pub mod project;
 pub mod score;
 pub mod train;
 pub mod world;

@@ -44,7 +44,10 @@ pub fn score(tools: &Tools, context: &JobContext, spec: &ScoreSpec) -> Result<St
     let sha256 = source.dataset().sha256().map_err(Failure::from_error)?;
     context.check()?;
     let count = spec.windows.unwrap_or_else(|| (source.episodes.len() * 2).clamp(32, 256));
-    let places = source.choose(count, longest)?;
+    let mut sorted = spec.horizons.clone();
+    sorted.sort_unstable();
+    let middle = sorted.get(sorted.len() / 2).copied().unwrap_or(longest);
+    let places = source.choose(count, longest, middle)?;
     if places.is_empty() {
         let message = "The episodes are too short to be scored.";
         return Err(Failure::new(message, "Score on episodes of at least two frames.").into());

@@ -128,21 +128,21 @@ impl Source {
         self.set.episodes().iter().filter(|e| judged(e.index)).map(|e| e.length).sum()
     }
 
-    /// Chooses `count` windows, as many in each episode as can be, their starts spread evenly over it. Every second
+    /// Chooses `count` windows, as many in each episode as can be, their starts spread evenly over it: up to where `room`
+    /// frames still follow, so that in short episodes the longest horizon has fewer windows. Every second
     /// window of an episode of the virtual world begins a few frames before the robot first touches something in its
     /// part of the episode, so that contact is well represented.
     ///
     /// # Errors
     /// An episode's table cannot be read.
-    pub fn choose(&self, count: usize, longest: usize) -> Result<Vec<Place>, Failure> {
+    pub fn choose(&self, count: usize, longest: usize, room: usize) -> Result<Vec<Place>, Failure> {
         let each = count.div_ceil(self.episodes.len().max(1)).max(1);
         let mut places = Vec::new();
         for (number, &(episode, length)) in self.episodes.iter().enumerate() {
             if length < 2 || places.len() >= count {
                 continue;
             }
-            // The last start from which the longest horizon still fits; short episodes start at once.
-            let last = length.saturating_sub(longest + 1);
+            let last = length.saturating_sub(room + 1);
             let contact = self.contacts(episode)?;
             let mut starts = Vec::new();
             for k in 0..each {

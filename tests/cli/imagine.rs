@@ -74,6 +74,65 @@ fn a_model_gets_a_name_by_import() {
 }
 
 #[test]
+fn from_the_virtual_world_to_a_trained_and_scored_model() {
+    let home = Home::new();
+    let record = home.run(&[
+        "record",
+        "--behaviour",
+        "noisy",
+        "--episodes",
+        "3",
+        "--size",
+        "64",
+        "--out",
+        "set",
+        "--json",
+    ]);
+    assert_eq!(record.status.code(), Some(0), "{}", String::from_utf8_lossy(&record.stderr));
+    assert_eq!(last_json(&record)["episodes"], 3);
+    std::fs::write(home.path("micro.toml"), "name = 'micro'\nsize = 'micro'\nheld_out = 1\n").unwrap();
+    let arguments =
+        ["train", "--config", "micro.toml", "--dataset", "set", "--out", "trained", "--iterations", "2"];
+    let train = home.run(&arguments);
+    assert_eq!(train.status.code(), Some(0), "{}", String::from_utf8_lossy(&train.stderr));
+    home.fails(&arguments, &["trained", "--resume"]);
+    assert_eq!(last_json(&home.run(&["inspect", "trained", "--json"]))["sound"], true);
+    assert_eq!(last_json(&home.run(&["inspect", "set", "--json"]))["sound"], true);
+    let score = home.run(&[
+        "score",
+        "--model",
+        "trained",
+        "--dataset",
+        "set",
+        "--horizons",
+        "1,4",
+        "--windows",
+        "3",
+        "--refine",
+        "1",
+        "--json",
+    ]);
+    assert_eq!(score.status.code(), Some(0), "{}", String::from_utf8_lossy(&score.stderr));
+    assert!(last_json(&score)["horizons"]["4"]["dead_psnr"].is_number());
+    let imagine = home.run(&[
+        "imagine",
+        "--model",
+        "trained",
+        "--frames",
+        "set#1",
+        "--start",
+        "5",
+        "--actions",
+        "set#1",
+        "--steps",
+        "3",
+        "--out",
+        "out",
+    ]);
+    assert_eq!(imagine.status.code(), Some(0), "{}", String::from_utf8_lossy(&imagine.stderr));
+}
+
+#[test]
 fn bad_input_is_named_and_leaves_nothing() {
     let home = home();
     home.fails(&imagine(&["--frames", "nope.png"]), &["nope.png"]);
@@ -93,6 +152,15 @@ fn bad_input_is_named_and_leaves_nothing() {
     home.fails(&["imagine", "--record", "a.csv", "--out", "out"], &["a.csv"]);
     home.fails(&["inspect", "nope"], &["nope"]);
     home.fails(&["score", "--model", "model", "--dataset", "nope"], &["nope"]);
+    std::fs::write(home.path("bad.toml"), "sizze = 'tiny'").unwrap();
+    home.fails(
+        &["train", "--config", "bad.toml", "--dataset", "nope", "--out", "m", "--minutes", "1"],
+        &["sizze"],
+    );
+    home.fails(
+        &["train", "--config", "no.toml", "--dataset", "nope", "--out", "m", "--minutes", "1"],
+        &["no.toml"],
+    );
     home.fails(&["models", "verify", "model"], &["case.json"]);
     home.fails(&["models", "import", "nope"], &["nope"]);
     home.fails(&["record", "--behaviour", "lazy", "--episodes", "1", "--out", "set"], &["lazy"]);

@@ -40,9 +40,14 @@ pub fn imagine(
     }
     let (kind, rows) = rows(&spec.actions, &spec.start, &resolved, contract, spec.steps)?;
     let source = serde_json::to_value(&spec.start).unwrap_or_default();
+    // A folder is recorded from the root on: the record may be opened from anywhere.
+    let model = match Path::new(&spec.model).is_dir() {
+        true => std::path::absolute(&spec.model).map_or(spec.model, |p| p.to_string_lossy().into_owned()),
+        false => spec.model,
+    };
     let plan = Plan {
         loaded: loaded.clone(),
-        model: spec.model,
+        model,
         start: resolved,
         source,
         prompt: spec.prompt,

@@ -13,6 +13,7 @@ mod ranges;
 mod record;
 mod score;
 mod session;
+mod train;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ enum Command {
     Imagine(imagine::Arguments),
     /// Score a model's futures against recorded episodes
     Score(score::Arguments),
+    /// Train a model on recorded episodes
+    Train(train::Arguments),
     /// Models that can be used here
     #[command(subcommand)]
     Models(models::Command),
@@ -96,6 +99,7 @@ pub fn run(
         Some(Command::Inspect(arguments)) => inspect::run(&arguments),
         Some(Command::Imagine(arguments)) => imagine::run(arguments),
         Some(Command::Score(arguments)) => score::run(arguments),
+        Some(Command::Train(arguments)) => train::run(arguments),
         Some(Command::Models(command)) => models::run(command),
         Some(Command::Engine(arguments)) => engine::run(&arguments),
         Some(Command::Doctor) => doctor::run(),
