@@ -55,6 +55,12 @@ class Numbers:
                 if parameter.ndim <= 1 or name.endswith("gamma"):
                     bias = name.endswith("bias")
                     parameter.copy_(self(*shape, scale=offset if bias else 0.2, mean=0.0 if bias else 1.0))
+                elif name.endswith(("alpha", "beta")):
+                    parameter.copy_(self(*shape, scale=0.3))
+                elif name.endswith(("weight_g", "original0")):
+                    parameter.copy_(self(*shape, scale=0.1, mean=0.6))
+                elif "action_proj" in name:
+                    parameter.copy_(self(*shape, scale=0.3))
                 elif "pos_emb" in name or "attention_bias" in name:
                     parameter.copy_(self(*shape, scale=0.5))
                 elif "embed_tokens" in name or "shared" in name:
@@ -239,6 +245,74 @@ def wan21(folder, numbers):
 @case
 def wan22(folder, numbers):
     autoencoder(folder, numbers, "wan22", diffusers.AutoencoderKLWan(**WAN22), 5, 32, 32, numbers(1, 6, 2, 1, 2))
+
+
+@case
+def kl_cosmos(folder, numbers):
+    model = diffusers.AutoencoderKLCosmos(
+        latent_channels=4, encoder_block_out_channels=(4, 4, 6), decode_block_out_channels=(4, 4, 6), resolution=64,
+        attention_resolutions=(32,), num_layers=1, patch_size=2, patch_type="haar", spatial_compression_ratio=4,
+        temporal_compression_ratio=4, latents_mean=None, latents_std=None,
+    )
+    autoencoder(folder, numbers, "kl_cosmos", model, 9, 16, 24, numbers(1, 4, 3, 4, 6))
+
+
+@case
+def audio(folder, numbers):
+    model = numbers.fill(diffusers.Cosmos3AVAEAudioTokenizer(
+        sampling_rate=600, vocoder_input_dim=4, dec_dim=4, dec_c_mults=(1, 2), dec_strides=(2, 3), enc_dim=4, enc_n_fft=8,
+        enc_hop_length=2, enc_latent_dim=8, enc_c_mults=(1, ), enc_strides=(3, ), enc_num_blocks=1,
+    ))
+    tensors = dict(waveform=numbers(1, 2, 40, scale=0.5), latents=numbers(1, 4, 5))
+    tensors["encoded_mean"] = model.encode(tensors["waveform"]).latent_dist.mode()
+    tensors["decoded"] = model.decode(tensors["latents"])
+    model.save_pretrained(folder)
+    write(folder, "audio", "diffusers.Cosmos3AVAEAudioTokenizer", tensors)
+
+
+def towers(folder, numbers, name, **changes):
+    config = dict(
+        head_dim=8, hidden_size=16, intermediate_size=24, latent_channel=6, latent_patch_size=2, patch_latent_dim=24,
+        num_attention_heads=2, num_key_value_heads=1, num_hidden_layers=2, rope_axes_dim=(2, 1, 1), action_gen=True,
+        action_dim=5, num_embodiment_domains=4, vocab_size=40,
+    )
+    model = numbers.fill(diffusers.Cosmos3OmniTransformer(**dict(config, **changes)))
+    ids, frames, rows = numbers.ids(6, low=0, high=40), 3, 4
+    tensors = dict(input_ids=ids, vision_tokens=numbers(1, 6, frames, 3, 4), action_tokens=numbers(rows, 5),
+                   action_domain_id=torch.tensor([2]))
+    text, patches = len(ids), 2 * 2
+    tokens, total = frames * patches, text + frames * patches + rows
+    positions = torch.arange(total, dtype=torch.float32).repeat(3, 1)
+    positions[0, text:] = 15006 + torch.arange(total - text) * 0.7
+    positions[1, text:] = torch.arange(total - text) // 2 % 2
+    positions[2, text:] = torch.arange(total - text) % 2
+    tensors["position_ids"] = positions
+    span = lambda a, b: torch.arange(a, b)
+    out = model(
+        input_ids=ids, text_indexes=span(0, text), position_ids=positions, und_len=text, sequence_length=total,
+        vision_tokens=[tensors["vision_tokens"]], vision_token_shapes=[(frames, 2, 2)],
+        vision_sequence_indexes=span(text, text + tokens), vision_mse_loss_indexes=span(text + patches, text + tokens),
+        vision_timesteps=torch.full((2 * patches,), 421.0), vision_noisy_frame_indexes=[torch.tensor([1, 2])],
+        action_tokens=[tensors["action_tokens"]], action_token_shapes=[(rows, 1, 1)],
+        action_sequence_indexes=span(total - rows, total), action_mse_loss_indexes=span(total - rows + 1, total),
+        action_timesteps=torch.full((rows - 1,), 421.0), action_noisy_frame_indexes=[span(1, rows)],
+        action_domain_ids=[tensors["action_domain_id"]],
+    )
+    tensors |= dict(sample=out.sample[0], action=out.action[0])
+    model.save_pretrained(folder)
+    write(folder, name, "diffusers.Cosmos3OmniTransformer", tensors,
+          dict(timestep=421, given_vision_frames=[0], given_action_rows=[0]))
+
+
+@case
+def cosmos3(folder, numbers):
+    towers(folder, numbers, "cosmos3")
+
+
+@case
+def cosmos3_edge(folder, numbers):
+    towers(folder, numbers, "cosmos3_edge", hidden_act="relu2", qk_norm_for_text=False, use_und_k_norm_for_gen=True,
+           rms_norm_eps=1e-5, rope_theta=1e8)
 
 
 @case

@@ -1,7 +1,11 @@
 //! The published Cosmos networks: the diffusion transformer of Predict1 to Predict2.5, Transfer2.5, the
-//! action-conditioned variants and Cosmos Policy, and the pipelines around it.
+//! action-conditioned variants and Cosmos Policy, the two towers of Cosmos 3, and the
+//! pipelines around them.
 
+pub mod audio;
 pub mod dit;
+pub mod kl;
+pub mod mot;
 pub mod pipeline;
 pub mod policy_frames;
 

@@ -34,6 +34,16 @@ enum Special {
 #[derive(Deserialize)]
 struct TokenizerFile {
     pad_token: Option<Special>,
+    #[serde(default)]
+    eos_token: Option<Special>,
+}
+
+impl Special {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) | Self::Object { content: text } => text,
+        }
+    }
 }
 
 /// One message of a conversation.
@@ -48,6 +58,7 @@ pub struct Message<'a> {
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     pad: u32,
+    end: Option<u32>,
     path: String,
 }
 
@@ -64,15 +75,24 @@ impl TextTokenizer {
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| fail(e.to_string()))?;
         let config: TokenizerFile = read_json(&folder.join("tokenizer_config.json"))?;
-        let pad = match config.pad_token {
-            Some(Special::Text(text) | Special::Object { content: text }) => text,
-            None => return Err(fail("its tokenizer_config.json names no padding token".to_owned())),
+        let Some(pad) = config.pad_token.map(Special::text) else {
+            return Err(fail("its tokenizer_config.json names no padding token".to_owned()));
         };
         let pad = tokenizer.token_to_id(&pad).ok_or_else(|| fail(format!("has no padding token `{pad}`")))?;
-        Ok(Self { tokenizer, pad, path })
+        let end = config.eos_token.and_then(|end| tokenizer.token_to_id(&end.text()));
+        Ok(Self { tokenizer, pad, end, path })
     }
 
-    fn fail(&self, reason: impl ToString) -> TokenizerError {
+    /// The id of the end token.
+    ///
+    /// # Errors
+    /// The tokenizer names none, or does not have the one it names.
+    pub fn end(&self) -> Result<u32, TokenizerError> {
+        self.end.ok_or_else(|| self.fail("its tokenizer_config.json names no end token that it has"))
+    }
+
+    /// An error about this tokenizer.
+    pub(crate) fn fail(&self, reason: impl ToString) -> TokenizerError {
         TokenizerError::Tokenizer { path: self.path.clone(), reason: reason.to_string() }
     }
 

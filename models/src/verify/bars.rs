@@ -33,6 +33,8 @@ const fn relative(rms_rel: f64, max: f64) -> Bar {
 pub const NETWORK: Bar = relative(3e-6, 1e-5);
 /// Text encoders.
 pub const TEXT: Bar = relative(5e-6, 2e-5);
+/// Scores of next tokens; the highest one must be the same at every place.
+pub const LOGITS: Bar = relative(1e-5, 3e-5);
 /// Autoencoders (their decoders end in a clamp).
 pub const AUTOENCODER: Bar = relative(1e-5, 1e-4);
 /// Noise levels and real timesteps.
@@ -55,3 +57,5 @@ pub const DECODED_AGAIN: Bar = Bar { rms_rel: 5e-4, max: Max::Absolute(5e-3) };
 pub const BYTES: Bar = Bar { rms_rel: 1.0, max: Max::Levels(1.0, 0.005) };
 /// Pictures on their way into the encoder.
 pub const PICTURE: Bar = relative(1e-6, 1e-6);
+/// Pictures that were resized before they went into the encoder: one level of 8 bits, in few pixels.
+pub const RESIZED: Bar = Bar { rms_rel: 1.0, max: Max::Levels(1.01 / 127.5, 0.005) };

@@ -6,6 +6,7 @@
 
 mod bars;
 mod case;
+mod cosmos3;
 mod models;
 mod pipelines;
 mod report;

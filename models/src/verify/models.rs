@@ -1,16 +1,19 @@
 //! Single networks.
 
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 use serde::Deserialize;
 
-use super::bars::{AUTOENCODER, Bar, NETWORK, TEXT};
+use super::bars::{AUTOENCODER, Bar, EXACT, LOGITS, NETWORK, TEXT};
 use super::case::Case;
 use super::{VerifyError, build};
 use crate::cosmos::Reference;
+use crate::cosmos::audio::{AudioCodec, AudioConfig};
 use crate::cosmos::dit::{ControlConfig, ControlInput, ControlNet, Dit, DitConfig, DitInput};
+use crate::cosmos::kl::{KlConfig, KlCosmos};
 use crate::cosmos::policy_frames as frames;
+use crate::reason::{PatchGrid, Patches, ReasonConfig, Reasoner};
 use crate::text::{QwenConfig, QwenText, T5Config, T5Encoder};
-use crate::wan::{Posterior, Wan, WanConfig};
+use crate::wan::{Wan, WanConfig};
 
 /// The class that a `config.json` is for: diffusers writes one, transformers the other.
 #[derive(Deserialize)]
@@ -27,9 +30,13 @@ pub(super) fn single(case: &mut Case) -> Result<(), VerifyError> {
     let name = class.diffusers.or(class.architectures.into_iter().next()).unwrap_or_default();
     match name.as_str() {
         "CosmosTransformer3DModel" => transformer(case),
+        "Cosmos3OmniTransformer" => super::cosmos3::network(case),
         "AutoencoderKLWan" => wan(case),
+        "AutoencoderKLCosmos" => kl_cosmos(case),
+        "Cosmos3AVAEAudioTokenizer" => audio(case),
         "T5EncoderModel" => t5(case),
         "Qwen2_5_VLForConditionalGeneration" if case.has("prompt_embeds") => qwen_text(case),
+        "Qwen2_5_VLForConditionalGeneration" | "Qwen3VLForConditionalGeneration" => reasoner(case),
         _ => Err(case.unsupported(&format!("the model class `{name}`"))),
     }
 }
@@ -99,25 +106,42 @@ fn wan(case: &mut Case) -> Result<(), VerifyError> {
     let config: WanConfig = case.config("", "config.json")?;
     let folder = case.folder().to_path_buf();
     let wan = build(case, &folder, &[], |vb| Wan::new(&config, vb))?;
-    autoencoder(case, |video| wan.encode(video), |latents| wan.decode(latents))
+    let encode = |video: &Tensor| wan.encode(video).map(|posterior| (posterior.mean, Some(posterior.logvar)));
+    autoencoder(case, encode, |latents| wan.decode(latents))
 }
 
-/// The tensors that every autoencoder case has.
+fn audio(case: &mut Case) -> Result<(), VerifyError> {
+    let config: AudioConfig = case.config("", "config.json")?;
+    let folder = case.folder().to_path_buf();
+    let codec = build(case, &folder, &[], |vb| AudioCodec::new(&config, vb))?;
+    let encoded = codec.encode(&case.input("waveform")?).map_err(|e| case.run_error(e))?;
+    case.compare("encoded_mean", &encoded, NETWORK)?;
+    let decoded = codec.decode(&case.input("latents")?).map_err(|e| case.run_error(e))?;
+    case.compare("decoded", &decoded, NETWORK)
+}
+
+fn kl_cosmos(case: &mut Case) -> Result<(), VerifyError> {
+    let config: KlConfig = case.config("", "config.json")?;
+    let folder = case.folder().to_path_buf();
+    let vae = build(case, &folder, &[], |vb| KlCosmos::new(&config, vb))?;
+    autoencoder(case, |video| vae.encode(video).map(|mean| (mean, None)), |latents| vae.decode(latents))
+}
+
+/// The tensors that every autoencoder case has; `encode` gives mean and, if there is one, log variance.
 fn autoencoder(
     case: &mut Case,
-    encode: impl Fn(&Tensor) -> candle_core::Result<Posterior>,
+    encode: impl Fn(&Tensor) -> candle_core::Result<(Tensor, Option<Tensor>)>,
     decode: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
 ) -> Result<(), VerifyError> {
     let (video, latents) = (case.input("video")?, case.input("latents")?);
-    let run = |case: &Case| -> candle_core::Result<_> {
+    let run = || -> candle_core::Result<_> {
         let (encoded, one) = (encode(&video)?, encode(&video.narrow(2, 0, 1)?)?);
-        let _ = case;
-        Ok((encoded, one.mean, decode(&latents)?, decode(&latents.narrow(2, 0, 1)?)?))
+        Ok((encoded, one.0, decode(&latents)?, decode(&latents.narrow(2, 0, 1)?)?))
     };
-    let (encoded, encoded_one, decoded, decoded_one) = run(case).map_err(|e| case.run_error(e))?;
-    case.compare("encoded_mean", &encoded.mean, AUTOENCODER)?;
-    if case.has("encoded_logvar") {
-        case.compare("encoded_logvar", &encoded.logvar, AUTOENCODER)?;
+    let ((mean, logvar), encoded_one, decoded, decoded_one) = run().map_err(|e| case.run_error(e))?;
+    case.compare("encoded_mean", &mean, AUTOENCODER)?;
+    if let (Some(logvar), true) = (logvar, case.has("encoded_logvar")) {
+        case.compare("encoded_logvar", &logvar, AUTOENCODER)?;
     }
     case.compare("encoded_one", &encoded_one, AUTOENCODER)?;
     case.compare("decoded", &decoded, AUTOENCODER)?;
@@ -168,4 +192,45 @@ pub(super) fn policy_frames(case: &mut Case) -> Result<(), VerifyError> {
     case.compare("written", &written, BAR)?;
     case.compare("action_read", &action_read, BAR)?;
     case.compare("proprio_read", &proprio_read, BAR)
+}
+
+/// Cosmos-Reason: pictures, clips and words to next-token scores.
+fn reasoner(case: &mut Case) -> Result<(), VerifyError> {
+    let config: ReasonConfig = case.config("", "config.json")?;
+    let folder = case.folder().to_path_buf();
+    let model = build(case, &folder, &[], |vb| Reasoner::new(&config, vb))?;
+    let ids: Vec<u32> = integers(case, "input_ids")?.into_iter().map(|id| id as u32).collect();
+    let kinds: Vec<f64> = model.kinds(&ids).into_iter().map(f64::from).collect();
+    let kinds = Tensor::from_slice(&kinds, (1, kinds.len()), case.device()).map_err(|e| case.run_error(e))?;
+    case.compare("mm_token_type_ids", &kinds, EXACT)?;
+    let pictures = patches(case, "pixel_values", "image_grid_thw")?;
+    let clips = patches(case, "pixel_values_videos", "video_grid_thw")?;
+    let logits = model
+        .logits(
+            &ids,
+            pictures.as_ref().map(|(values, grids)| Patches { values, grids }),
+            clips.as_ref().map(|(values, grids)| Patches { values, grids }),
+        )
+        .map_err(|e| case.run_error(e))?;
+    case.compare("logits", &logits, LOGITS)?;
+    let best = |scores: &Tensor| scores.argmax(D::Minus1)?.flatten_all()?.to_vec1::<u32>();
+    let (ours, theirs) = (best(&logits), best(&case.input("logits")?));
+    let (ours, theirs) = (ours.map_err(|e| case.run_error(e))?, theirs.map_err(|e| case.run_error(e))?);
+    case.expect("argmax", ours == theirs);
+    Ok(())
+}
+
+/// Stored integers.
+fn integers(case: &Case, name: &str) -> Result<Vec<i64>, VerifyError> {
+    case.input(name)?.flatten_all().and_then(|t| t.to_vec1::<i64>()).map_err(|e| case.run_error(e))
+}
+
+/// Stored patches and their grids, if the case has them.
+fn patches(case: &Case, values: &str, grids: &str) -> Result<Option<(Tensor, Vec<PatchGrid>)>, VerifyError> {
+    let Some(values) = case.optional(values)? else { return Ok(None) };
+    let grids = integers(case, grids)?
+        .chunks_exact(3)
+        .map(|grid| PatchGrid { frames: grid[0] as usize, rows: grid[1] as usize, columns: grid[2] as usize })
+        .collect();
+    Ok(Some((values, grids)))
 }

@@ -11,12 +11,14 @@ use super::case::Case;
 use super::{VerifyError, build};
 use crate::cosmos::Reference;
 use crate::cosmos::dit::{ControlConfig, ControlNet, Dit, DitConfig};
+use crate::cosmos::kl::{KlConfig, KlCosmos};
+use crate::cosmos::pipeline::predict1::{Predict1, Predict1Job};
 use crate::cosmos::pipeline::predict2::{Predict2, Predict2Job};
 use crate::cosmos::pipeline::predict25::{Predict25, Predict25Job, Start};
 use crate::cosmos::pipeline::prompt::{self, EncodedPrompt, PromptError};
 use crate::cosmos::pipeline::transfer25::{Transfer25, Transfer25Job};
 use crate::cosmos::pipeline::{Hooks, Moment, PipelineError, Prompts, Rounding, from_bytes, to_bytes};
-use crate::sampler::UniPcConfig;
+use crate::sampler::{EdmConfig, UniPcConfig};
 use crate::text::{QwenConfig, QwenText, T5Config, T5Encoder, TextTokenizer};
 use crate::wan::{Wan, WanConfig};
 
@@ -30,9 +32,11 @@ struct Index {
 pub(super) fn run(case: &mut Case) -> Result<(), VerifyError> {
     let index: Index = case.config("", "model_index.json")?;
     match index.class.as_str() {
+        "CosmosTextToWorldPipeline" | "CosmosVideoToWorldPipeline" => predict1(case),
         "Cosmos2TextToImagePipeline" | "Cosmos2VideoToWorldPipeline" => predict2(case),
         "Cosmos2_5_PredictBasePipeline" => predict25(case),
         "Cosmos2_5_TransferPipeline" => transfer25(case),
+        "Cosmos3OmniPipeline" => super::cosmos3::pipeline(case),
         other => Err(case.unsupported(&format!("the pipeline `{other}`"))),
     }
 }
@@ -40,13 +44,15 @@ pub(super) fn run(case: &mut Case) -> Result<(), VerifyError> {
 /// Bars of the stages that differ between pipelines.
 #[derive(Clone, Copy)]
 pub(super) struct Bars {
+    pub picture: Bar,
     pub encoded: Bar,
     pub decoded: Bar,
     /// Whether steps are stored as `latents.CHUNK.STEP`.
     pub chunked: bool,
 }
 
-const PLAIN: Bars = Bars { encoded: bars::ENCODED, decoded: bars::DECODED, chunked: false };
+pub(super) const PLAIN: Bars =
+    Bars { picture: bars::PICTURE, encoded: bars::ENCODED, decoded: bars::DECODED, chunked: false };
 
 /// Compares what the hooks see with what is stored under a prefix.
 pub(super) struct Recorder<'c> {
@@ -84,7 +90,8 @@ impl<'c> Recorder<'c> {
                 }
                 let first = video.narrow(2, 0, 1).map_err(|e| self.case.run_error(e))?;
                 // A picture that was decoded before carries the decoder's rounding.
-                let bar = if self.counts.contains_key("decoded") { self.bars.decoded } else { bars::PICTURE };
+                let bar =
+                    if self.counts.contains_key("decoded") { self.bars.decoded } else { self.bars.picture };
                 self.case.compare(&name, &first, bar)
             }
             Moment::Encoded(latents) => {
@@ -94,6 +101,20 @@ impl<'c> Recorder<'c> {
             Moment::Network(output) => {
                 let name = self.next("dit");
                 self.case.compare(&name, output, bars::STEP)
+            }
+            Moment::Networks { vision, sound, actions } => {
+                let name = self.next("dit");
+                self.case.compare(&format!("{name}.vision"), vision, bars::STEP)?;
+                for (kind, output) in [("sound", sound), ("action", actions)] {
+                    if let Some(output) = output {
+                        self.case.compare(&format!("{name}.{kind}"), output, bars::STEP)?;
+                    }
+                }
+                Ok(())
+            }
+            Moment::Beside { name, step, value } => {
+                let name = format!("{}{name}.{step}", self.prefix);
+                self.case.compare(&name, value, bars::STEP)
             }
             Moment::Step { chunk, step, latents, .. } => {
                 let name = match self.bars.chunked {
@@ -115,10 +136,20 @@ impl<'c> Recorder<'c> {
 
     /// Runs `work` with hooks that give the stored noise and compare everything seen, then compares the frames.
     pub fn follow(
-        mut self,
+        self,
         rounding: Rounding,
         work: impl FnOnce(&mut Hooks<'_>) -> Result<Tensor, PipelineError>,
     ) -> Result<(), VerifyError> {
+        self.follow_all(rounding, work, |video| video).map(|_| ())
+    }
+
+    /// The same for runs that make more than frames.
+    pub fn follow_all<T>(
+        mut self,
+        rounding: Rounding,
+        work: impl FnOnce(&mut Hooks<'_>) -> Result<T, PipelineError>,
+        video: impl FnOnce(&T) -> &Tensor,
+    ) -> Result<T, VerifyError> {
         let mut stored = Vec::new();
         while self.case.has(&format!("{}rng.{}", self.prefix, stored.len())) {
             stored.push(self.case.input(&format!("{}rng.{}", self.prefix, stored.len()))?);
@@ -145,9 +176,10 @@ impl<'c> Recorder<'c> {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
-        let video = made.map_err(|e| self.case.pipeline_error(e))?;
-        let bytes = to_bytes(&video, rounding).map_err(|e| self.case.run_error(e))?;
-        self.case.compare(&format!("{}frames_u8", self.prefix), &bytes, bars::BYTES)
+        let made = made.map_err(|e| self.case.pipeline_error(e))?;
+        let bytes = to_bytes(video(&made), rounding).map_err(|e| self.case.run_error(e))?;
+        self.case.compare(&format!("{}frames_u8", self.prefix), &bytes, bars::BYTES)?;
+        Ok(made)
     }
 }
 
@@ -195,14 +227,45 @@ fn dit(case: &Case) -> Result<Dit, VerifyError> {
     build(case, &case.folder().join("transformer"), &[], |vb| Dit::new(&config, Reference::Diffusers, vb))
 }
 
-fn wan(case: &Case) -> Result<Wan, VerifyError> {
+pub(super) fn wan(case: &Case) -> Result<Wan, VerifyError> {
     let config: WanConfig = case.config("vae", "config.json")?;
     build(case, &case.folder().join("vae"), &[], |vb| Wan::new(&config, vb))
 }
 
 /// A stored clip, in -1..1.
-fn clip(case: &Case, name: &str) -> Result<Tensor, VerifyError> {
+pub(super) fn clip(case: &Case, name: &str) -> Result<Tensor, VerifyError> {
     from_bytes(&case.input(name)?).and_then(|unit| unit.affine(2.0, -1.0)).map_err(|e| case.run_error(e))
+}
+
+fn predict1(case: &mut Case) -> Result<(), VerifyError> {
+    let prompts = t5_prompts(case)?;
+    let config: KlConfig = case.config("vae", "config.json")?;
+    let vae = build(case, &case.folder().join("vae"), &[], |vb| KlCosmos::new(&config, vb))?;
+    let schedule: EdmConfig = case.config("scheduler", "scheduler_config.json")?;
+    let pipeline = Predict1 { dit: dit(case)?, vae, schedule };
+    let start = case.input("latents_start")?;
+    let job = Predict1Job {
+        prompts: &prompts,
+        given: None,
+        height: case.required("height")?,
+        width: case.required("width")?,
+        frames: case.required("num_frames")?,
+        fps: case.required("fps")?,
+        steps: case.required("num_inference_steps")?,
+        guidance: case.required("guidance_scale")?,
+        augment_sigma: case.argument("augment_sigma")?.unwrap_or(0.001),
+        start: Some(&start),
+    };
+    if !case.has("video_u8") {
+        return Recorder::new(case, "", PLAIN).follow(Rounding::Cut, |hooks| pipeline.run(&job, hooks));
+    }
+    let video = clip(case, "video_u8")?;
+    let first = video.narrow(2, 0, 1).map_err(|e| case.run_error(e))?;
+    for (prefix, given) in [("image.", &first), ("video.", &video)] {
+        let job = Predict1Job { given: Some(given), ..job };
+        Recorder::new(case, prefix, PLAIN).follow(Rounding::Cut, |hooks| pipeline.run(&job, hooks))?;
+    }
+    Ok(())
 }
 
 fn predict2(case: &mut Case) -> Result<(), VerifyError> {
@@ -283,7 +346,12 @@ fn transfer25(case: &mut Case) -> Result<(), VerifyError> {
     let controls = clip(case, "control_u8")?;
     let chunk_frames: usize = case.required("num_frames_per_chunk")?;
     let one = controls.narrow(2, 0, chunk_frames).map_err(|e| case.run_error(e))?;
-    let bars = Bars { encoded: bars::ENCODED_AGAIN, decoded: bars::DECODED_AGAIN, chunked: true };
+    let bars = Bars {
+        encoded: bars::ENCODED_AGAIN,
+        decoded: bars::DECODED_AGAIN,
+        chunked: true,
+        picture: bars::PICTURE,
+    };
     for (prefix, controls) in [("one.", &one), ("two.", &controls)] {
         let job = Transfer25Job {
             prompts: &prompts,

@@ -3,6 +3,8 @@
 //! A pipeline draws no noise and shows nothing itself: it asks its [`Hooks`], which also see every step and can
 //! stop the run between two network calls.
 
+pub mod cosmos3;
+pub mod predict1;
 pub mod predict2;
 pub mod predict25;
 pub mod prompt;
@@ -47,6 +49,24 @@ pub enum Moment<'a> {
     Encoded(&'a Tensor),
     /// A network call gave this prediction.
     Network(&'a Tensor),
+    /// A network call gave predictions for several kinds of latents (Cosmos 3).
+    Networks {
+        /// Pictures.
+        vision: &'a Tensor,
+        /// Sound.
+        sound: Option<&'a Tensor>,
+        /// Actions.
+        actions: Option<&'a Tensor>,
+    },
+    /// Latents of another kind after a step (Cosmos 3).
+    Beside {
+        /// `sound_latents` or `action_latents`.
+        name: &'a str,
+        /// Step, from 0.
+        step: usize,
+        /// The latents.
+        value: &'a Tensor,
+    },
     /// A step is done.
     Step {
         /// Chunk of a long clip, from 0.
