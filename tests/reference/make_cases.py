@@ -338,6 +338,53 @@ def qwen_text(folder, numbers):
     write(folder, "qwen_text", "transformers.Qwen2_5_VLForConditionalGeneration", tensors)
 
 
+def reason(folder, numbers, name, model, patch, with_clip):
+    """A picture of 4 x 6 patches (and a clip of two frames of 2 x 4) among words, to next-token scores."""
+    numbers.fill(model)
+    merged, width = 6, 3 * 2 * patch * patch
+    words = lambda n: numbers.ids(n, low=0, high=30)
+    ids, kinds = [words(3), torch.full((merged,), 38), words(4)], [0] * 3 + [1] * merged + [0] * 4
+    tensors = dict(pixel_values=numbers(24, width, scale=0.7), image_grid_thw=torch.tensor([[1, 4, 6]]))
+    if with_clip:
+        tensors |= dict(pixel_values_videos=numbers(16, width, scale=0.7), video_grid_thw=torch.tensor([[2, 2, 4]]))
+        for _ in range(2):
+            ids += [torch.full((2,), 39), words(2)]
+            kinds += [2, 2, 0, 0]
+    tensors |= dict(input_ids=torch.cat(ids)[None], mm_token_type_ids=torch.tensor([kinds]))
+    tensors["logits"] = model(**tensors, attention_mask=torch.ones_like(tensors["input_ids"])).logits
+    model.save_pretrained(folder)
+    write(folder, name, "transformers." + type(model).__name__, tensors)
+
+
+TOKENS = dict(image_token_id=38, video_token_id=39, vision_start_token_id=36, vision_end_token_id=37, tie_word_embeddings=False)
+WORDS = dict(vocab_size=40, hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2,
+             num_key_value_heads=1, rms_norm_eps=1e-6, max_position_embeddings=128, tie_word_embeddings=False)
+
+
+@case
+def reason1(folder, numbers):
+    config = transformers.Qwen2_5_VLConfig(
+        text_config=dict(WORDS, rope_parameters=dict(rope_type="default", rope_theta=1e6, mrope_section=[1, 1, 2])),
+        vision_config=dict(depth=2, hidden_size=8, intermediate_size=12, num_heads=1, out_hidden_size=16, patch_size=4,
+                           spatial_merge_size=2, temporal_patch_size=2, window_size=16, fullatt_block_indexes=[1]),
+        **TOKENS,
+    )
+    reason(folder, numbers, "reason1", transformers.Qwen2_5_VLForConditionalGeneration(config), 4, False)
+
+
+@case
+def reason2(folder, numbers):
+    rope = dict(rope_type="default", rope_theta=5e6, mrope_section=[2, 1, 1], mrope_interleaved=True)
+    config = transformers.Qwen3VLConfig(
+        text_config=dict(WORDS, head_dim=8, rope_parameters=rope),
+        vision_config=dict(depth=2, hidden_size=8, intermediate_size=12, num_heads=1, out_hidden_size=16, patch_size=4,
+                           spatial_merge_size=2, temporal_patch_size=2, num_position_embeddings=25,
+                           deepstack_visual_indexes=[0]),
+        **TOKENS,
+    )
+    reason(folder, numbers, "reason2", transformers.Qwen3VLForConditionalGeneration(config), 4, True)
+
+
 @case
 def schedulers(folder, numbers):
     kinds = {
@@ -559,6 +606,8 @@ def main():
     for name in wanted:
         with torch.no_grad():
             CASES[name](out / name, Numbers(name))
+        for unused in (out / name).rglob("generation_config.json"):
+            unused.unlink()
         size = sum(f.stat().st_size for f in (out / name).rglob("*") if f.is_file())
         print(f"{name:20} {size / 1000:6.0f} kB")
 

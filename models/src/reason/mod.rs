@@ -59,6 +59,12 @@ pub struct Reasoner {
 impl Reasoner {
     /// Tensor names as the published files have them.
     pub fn new(cfg: &ReasonConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        let (text, picture) = (&cfg.text_config, &cfg.vision_config);
+        let heads_fit =
+            text.num_key_value_heads > 0 && text.num_attention_heads % text.num_key_value_heads == 0;
+        if !heads_fit || picture.num_heads == 0 || picture.hidden_size % picture.num_heads != 0 {
+            return Err(config_error("the numbers of heads do not divide what they should"));
+        }
         let (vision, language) = match cfg.model_type.as_str() {
             "qwen2_5_vl" => {
                 let vision = Vision::Qwen25(Vision25::new(&cfg.vision_config, vb.pp("visual"))?);

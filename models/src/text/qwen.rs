@@ -7,7 +7,7 @@ use candle_nn::{Embedding, Linear, VarBuilder};
 use serde::Deserialize;
 
 use crate::common::rotary::{Rotary, inverse_frequencies};
-use crate::common::{Mask, RmsNorm, attention, linear, linear_no_bias, repeat_heads};
+use crate::common::{Mask, RmsNorm, attention, config_error, linear, linear_no_bias, repeat_heads};
 
 /// The fields of `config.json` (or of its `text_config`) that shape the tower.
 #[derive(Clone, Debug, Deserialize)]
@@ -94,6 +94,14 @@ impl QwenText {
     /// Tensor names as the published files have them (`model.layers.N.…`), or with the newer prefix
     /// `model.language_model.`. The vision tower (`visual.`) and the output layer (`lm_head.`) are not read.
     pub fn new(cfg: &QwenConfig, vb: VarBuilder<'_>) -> Result<Self> {
+        if cfg.num_attention_heads == 0
+            || cfg.num_key_value_heads == 0
+            || cfg.num_attention_heads % cfg.num_key_value_heads != 0
+        {
+            return Err(config_error(
+                "num_attention_heads must be a multiple of num_key_value_heads, both not 0",
+            ));
+        }
         let newer = vb.pp("model.language_model");
         let vb = if newer.contains_tensor("norm.weight") { newer } else { vb.pp("model") };
         Ok(Self {

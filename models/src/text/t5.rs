@@ -72,6 +72,9 @@ enum FeedForward {
 impl T5Encoder {
     /// Tensor names as `transformers.T5EncoderModel` saves them (`shared.weight`, `encoder.block.N.…`).
     pub fn new(cfg: &T5Config, vb: VarBuilder<'_>) -> Result<Self> {
+        if cfg.relative_attention_num_buckets < 4 || cfg.num_heads == 0 {
+            return Err(config_error("relative_attention_num_buckets must be at least 4, num_heads not 0"));
+        }
         let shared = vb.get((cfg.vocab_size, cfg.d_model), "shared.weight")?;
         // Some files hold the same table a second time under the encoder's own name.
         if vb.contains_tensor("encoder.embed_tokens.weight") {

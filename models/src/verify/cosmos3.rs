@@ -50,7 +50,9 @@ pub(super) fn network(case: &mut Case) -> Result<(), VerifyError> {
         let domain = case.input("action_domain_id").map_err(candle_core::Error::wrap)?.to_vec1::<i64>()?;
         // [3, N] -> one place per token; the text's are those that the tower makes itself.
         let places = case.input("position_ids").map_err(candle_core::Error::wrap)?.t()?.to_vec2::<f32>()?;
-        let places = places.iter().skip(prompt.tokens()).map(|p| [p[0], p[1], p[2]]).collect();
+        let places =
+            places.iter().skip(prompt.tokens()).filter_map(|p| <[f32; 3]>::try_from(p.as_slice()).ok());
+        let positions = Positions::new(places.collect());
         generation.forward(
             &prompt,
             &MotInput {
@@ -62,7 +64,7 @@ pub(super) fn network(case: &mut Case) -> Result<(), VerifyError> {
                     given: &marks(&given_rows, rows.dim(0)?),
                     domain: domain.first().copied().unwrap_or(0) as usize,
                 }),
-                positions: &Positions::new(places),
+                positions: &positions,
                 timestep,
             },
         )

@@ -228,7 +228,11 @@ fn integers(case: &Case, name: &str) -> Result<Vec<i64>, VerifyError> {
 /// Stored patches and their grids, if the case has them.
 fn patches(case: &Case, values: &str, grids: &str) -> Result<Option<(Tensor, Vec<PatchGrid>)>, VerifyError> {
     let Some(values) = case.optional(values)? else { return Ok(None) };
-    let grids = integers(case, grids)?
+    let numbers = integers(case, grids)?;
+    if numbers.iter().any(|n| !(1..=65536).contains(n)) {
+        return Err(case.no_case(format!("`{grids}` holds numbers that are no patch counts")));
+    }
+    let grids = numbers
         .chunks_exact(3)
         .map(|grid| PatchGrid { frames: grid[0] as usize, rows: grid[1] as usize, columns: grid[2] as usize })
         .collect();

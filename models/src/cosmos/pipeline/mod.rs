@@ -152,6 +152,9 @@ fn choose(mask: &Tensor, a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> 
 /// A clip [1, 3, T, H, W] brought to `frames` frames: cut, or its last frame repeated.
 fn fit_frames(video: &Tensor, frames: usize) -> candle_core::Result<Tensor> {
     let have = video.dim(2)?;
+    if have == 0 {
+        candle_core::bail!("a clip without frames cannot be made longer");
+    }
     if have >= frames {
         return video.narrow(2, 0, frames);
     }

@@ -230,7 +230,7 @@ fn action_vision(
 ) -> Result<(Tensor, Vec<bool>), PipelineError> {
     let (_, _, have, height, width) = action.frames.dims5()?;
     let side = model.vae.config().spatial_factor();
-    if have == 0 || action.chunk == 0 || height % side != 0 || width % side != 0 {
+    if have == 0 || action.chunk == 0 || height * width == 0 || height % side != 0 || width % side != 0 {
         return Err(PipelineError::Input(format!(
             "{have} frames of {width}x{height} for {} actions: frames must have sides that are multiples of {side}",
             action.chunk
@@ -271,6 +271,9 @@ fn action_vision(
 /// Scales pictures [N, 3, H, W] in 0..255 to cover a size, cuts the middle out, rounds, and brings them to -1..1.
 fn cover(pictures: &Tensor, height: usize, width: usize) -> Result<Tensor, PipelineError> {
     let (_, _, h, w) = pictures.dims4()?;
+    if h == 0 || w == 0 {
+        return Err(PipelineError::Input("the picture to start from is empty".to_owned()));
+    }
     let scale = (width as f64 / w as f64).max(height as f64 / h as f64);
     let (tall, wide) = ((scale * h as f64).ceil() as usize, (scale * w as f64).ceil() as usize);
     let large = resize(pictures, tall, wide, Kernel::Bilinear)?;
