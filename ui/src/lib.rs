@@ -2,4 +2,30 @@
 //!
 //! The upper floor of the house: it knows egui and the engine's messages, never candle or a serial port.
 
+pub mod app;
+pub mod background;
 pub mod cli;
+pub mod commands;
+pub mod curve;
+pub mod doc;
+pub mod fonts;
+pub mod futures;
+pub mod history;
+pub mod i18n;
+pub mod icons;
+pub mod jobs;
+pub mod link;
+pub mod log;
+pub mod message;
+pub mod project;
+pub mod scenes;
+pub mod screens;
+pub mod shell;
+pub mod start;
+pub mod state_file;
+#[cfg(test)]
+mod testing;
+pub mod theme;
+pub mod transport;
+pub mod vocabulary;
+pub mod widgets;

@@ -5,10 +5,7 @@ use std::process::ExitCode;
 use forerun::Failure;
 
 fn main() -> ExitCode {
-    forerun_ui::cli::run(std::env::args_os(), |_project| {
-        Err(Failure::new(
-            "The window is not part of this build yet.",
-            "Use a command: forerun --help lists them.",
-        ))
+    forerun_ui::cli::run(std::env::args_os(), |project| {
+        forerun_ui::app::run(project).map_err(|error| Failure::new(error.to_string(), ""))
     })
 }

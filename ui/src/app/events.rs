@@ -1,0 +1,232 @@
+//! Taking what the engine tells.
+
+use std::sync::Arc;
+
+use forerun::Frame;
+use forerun::engine::protocol::{Event, JobId, ModelInfo, Packet};
+
+use super::{EngineState, Studio};
+use crate::doc::StartDoc;
+use crate::futures::RunState;
+use crate::i18n::fill;
+use crate::jobs::Kind;
+use crate::log::Level;
+use crate::start::Reading;
+
+impl Studio {
+    pub(super) fn event(&mut self, packet: Packet<Event>) {
+        let mut blobs = packet.blobs.into_iter();
+        match packet.message {
+            Event::Ready { devices, software, .. } => {
+                let back = self.engine == EngineState::Restarting;
+                self.engine = EngineState::Ready;
+                self.devices = devices;
+                self.log.add(Level::Quiet, format!("Engine {software}"), self.now);
+                if back {
+                    // The new engine knows nothing: what was missed is asked for again.
+                    self.ask_engine();
+                    if self.start.reading == Reading::Reading
+                        || matches!(self.start.reading, Reading::Failed(_))
+                    {
+                        self.start.reading = Reading::Reading;
+                        self.read_start();
+                    }
+                    self.warm();
+                }
+            }
+            Event::Models { models, .. } => self.found_models(models),
+            Event::Warmed { model, .. } => {
+                if let Some(known) = self.models.iter_mut().flatten().find(|m| m.name == model.name) {
+                    *known = model;
+                }
+            }
+            Event::Progress { job, done, total, seconds_left, what } => {
+                self.jobs.progress(job, done, total, seconds_left, what);
+            }
+            Event::FutureFrame { job, seed, index, width, height, reading } => {
+                let frame = blobs.next().and_then(|data| Frame::new(width, height, data));
+                if let (Some(frame), Some(run)) = (frame, self.runs.of_job(job)) {
+                    run.put(seed, index, Arc::new(frame), reading);
+                }
+            }
+            Event::Pictures { job, sizes, states, unfamiliar, note } => {
+                let frames: Vec<Arc<Frame>> = sizes
+                    .iter()
+                    .zip(blobs)
+                    .filter_map(|((w, h), data)| Frame::new(*w, *h, data))
+                    .map(Arc::new)
+                    .collect();
+                self.pictures(job, frames, states, unfamiliar, note);
+            }
+            Event::FutureDone { job, seed, folder, .. } => {
+                if let Some(future) =
+                    self.runs.of_job(job).and_then(|r| r.futures.iter_mut().find(|f| f.seed == seed))
+                {
+                    future.done = true;
+                    future.folder = folder;
+                }
+            }
+            Event::Report { .. } => {}
+            Event::EngineGone { reason, restarting } => self.engine_gone(&reason, restarting),
+            Event::Done { job, summary } => {
+                let kind = self.jobs.end(job);
+                if !summary.is_empty() && kind.as_ref().is_some_and(Kind::prominent) {
+                    self.log.add(Level::Quiet, summary, self.now);
+                }
+                match kind {
+                    Some(Kind::Imagine) => self.end_run(job, RunState::Done),
+                    Some(Kind::Save { run }) => self.saved(run),
+                    _ => {}
+                }
+            }
+            Event::Cancelled { job } => {
+                if self.jobs.end(job) == Some(Kind::Imagine) {
+                    self.end_run(job, RunState::Cancelled);
+                }
+            }
+            Event::Failed { job, message, advice } => self.failed(job, message, advice),
+            Event::Log { level, text } => {
+                let level = match level.as_str() {
+                    "error" => Level::Error,
+                    "warn" => Level::Warn,
+                    _ => Level::Quiet,
+                };
+                self.log.add(level, text, self.now);
+            }
+        }
+    }
+
+    fn found_models(&mut self, models: Vec<ModelInfo>) {
+        let chosen = &self.setup.get().model;
+        if !models.iter().any(|m| m.name == *chosen) {
+            let best = models.iter().find(|m| m.name == "tabletop").or(models.first());
+            if let Some(name) = best.map(|m| m.name.clone()) {
+                self.setup.amend(|setup| setup.model = name);
+            }
+        }
+        self.models = Some(models);
+        if self.start.reading == Reading::Reading && self.start.frames.is_empty() {
+            self.read_start();
+        } else if self.start.unfamiliar.is_none() {
+            self.ask_familiarity();
+        }
+    }
+
+    fn pictures(
+        &mut self,
+        job: JobId,
+        frames: Vec<Arc<Frame>>,
+        states: Vec<Vec<(String, f32)>>,
+        unfamiliar: Option<f32>,
+        note: String,
+    ) {
+        match self.jobs.get(job).map(|j| j.kind.clone()) {
+            Some(Kind::Scene(i)) => {
+                let drawn = self.scenes.get_mut(i).map(|scene| {
+                    scene.frame = frames.last().cloned();
+                    scene.state = states.last().cloned().unwrap_or_default();
+                    scene.seed
+                });
+                // The start may be this very scene and have waited for it.
+                if drawn.is_some_and(|seed| self.start.of == StartDoc::World { seed })
+                    && self.start.frames.is_empty()
+                {
+                    self.start_drawn(frames, states);
+                }
+            }
+            Some(Kind::DrawStart) if self.start.frames.is_empty() => self.start_drawn(frames, states),
+            Some(Kind::ReadStart) => {
+                let drawn = matches!(self.start.of, StartDoc::World { .. });
+                self.start.unfamiliar = unfamiliar;
+                if !drawn {
+                    self.start.frames = frames;
+                    self.start.states = states;
+                    self.start.note = note;
+                    self.start.reading = Reading::Ready;
+                }
+            }
+            Some(Kind::Truth { run, end }) => {
+                let first = (end + 1).saturating_sub(frames.len());
+                if let Some(run) = self.runs.of_job(run) {
+                    for (i, frame) in frames.into_iter().enumerate() {
+                        run.put_truth(first + i, frame);
+                    }
+                }
+                self.ask_truth(run, end);
+            }
+            _ => {}
+        }
+    }
+
+    fn start_drawn(&mut self, frames: Vec<Arc<Frame>>, states: Vec<Vec<(String, f32)>>) {
+        self.start.frames = frames;
+        self.start.states = states;
+        self.start.reading = Reading::Ready;
+        self.ask_familiarity();
+        if std::mem::take(&mut self.imagine_when_ready) {
+            self.imagine();
+        }
+    }
+
+    fn failed(&mut self, job: JobId, message: String, advice: String) {
+        let kind = self.jobs.end(job);
+        match &kind {
+            Some(Kind::Imagine) => {
+                self.end_run(job, RunState::Failed(message.clone(), advice.clone()));
+                self.can_retry = true;
+            }
+            Some(Kind::ReadStart) if matches!(self.start.of, StartDoc::World { .. }) => {
+                // Only its familiarity is unknown; the frame itself is fine.
+                self.log.add(Level::Quiet, format!("{message} {advice}"), self.now);
+                return;
+            }
+            Some(Kind::ReadStart | Kind::DrawStart) => {
+                self.start.reading = Reading::Failed(format!("{message} {advice}"));
+                self.imagine_when_ready = false;
+                return;
+            }
+            Some(Kind::Truth { .. }) => {
+                // The recording ends before the futures do.
+                self.log.add(Level::Quiet, format!("{message} {advice}"), self.now);
+                return;
+            }
+            _ => {}
+        }
+        self.failures.push((kind, message, advice));
+    }
+
+    /// Tells of failures, but for those that an engine's end explains.
+    pub(super) fn report_failures(&mut self) {
+        for (kind, message, advice) in std::mem::take(&mut self.failures) {
+            let level = if kind.is_some_and(|k| k.prominent()) { Level::Error } else { Level::Warn };
+            self.log.add(level, format!("{message} {advice}").trim().to_owned(), self.now);
+        }
+    }
+
+    fn engine_gone(&mut self, reason: &str, restarting: bool) {
+        self.engine = if restarting { EngineState::Restarting } else { EngineState::Gone };
+        self.failures.clear();
+        let words = if restarting {
+            &self.strings().trouble.engine_stopped
+        } else {
+            &self.strings().trouble.engine_not_started
+        };
+        let text = fill(words, &[("reason", &reason.trim_end_matches('.'))]);
+        self.log.add(Level::Quiet, text.clone(), self.now);
+        self.banner = Some(text);
+    }
+
+    fn saved(&mut self, run: JobId) {
+        if self.jobs.any(|k| *k == Kind::Save { run }) {
+            return;
+        }
+        let Some((_, folder)) = self.save_to.take_if(|(of, _)| *of == run) else { return };
+        let s = self.strings();
+        if let Some(run) = self.runs.of_job(run) {
+            let n = run.futures.iter().filter(|f| f.folder.is_some()).count();
+            run.saved = Some(folder.clone());
+            let text = fill(&s.world.saved_to, &[("n", &n), ("folder", &folder.display())]);
+            self.log.add(Level::Info, text, self.now);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Everything that a person can ask for, as one enum: it drives the palette, the shortcuts, the tooltips, the help
+//! sheet and the tests. Widgets send commands; the app carries them out between frames.
+
+use eframe::egui::{Key, KeyboardShortcut, Modifiers};
+
+use crate::i18n::{CommandText, Strings};
+use crate::icons::Icon;
+
+/// A command without arguments; see [`crate::message::Message`] for what carries values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::IntoStaticStr)]
+pub enum Command {
+    /// Imagine futures from what is set up.
+    Imagine,
+    /// Stop the running job.
+    Cancel,
+    /// Keep the futures that are shown in the project.
+    SaveFutures,
+    /// Draw a new start frame in the virtual world.
+    NewWorldFrame,
+    /// Choose pictures or a clip to start from.
+    OpenFrames,
+    /// Start from an episode of a dataset.
+    OpenEpisode,
+    /// Start from words alone.
+    ClearStart,
+    /// Start from the frame that is shown of the selected future.
+    BranchHere,
+    /// Another seed.
+    RerollSeed,
+    /// One future more.
+    MoreFutures,
+    /// One future fewer.
+    FewerFutures,
+    /// All channels follow the start again.
+    ResetNumbers,
+    /// Take back the last change.
+    Undo,
+    /// Do it again.
+    Redo,
+    /// Play or pause.
+    TogglePlay,
+    /// Next frame.
+    StepForward,
+    /// Frame before.
+    StepBack,
+    /// First frame.
+    FirstFrame,
+    /// Last frame.
+    LastFrame,
+    /// Loop or stop at the end.
+    ToggleLoop,
+    /// Play faster.
+    Faster,
+    /// Play slower.
+    Slower,
+    /// Show one pane large, or all.
+    ToggleMaximise,
+    /// The run before.
+    PreviousRun,
+    /// The run after.
+    NextRun,
+    /// Soft or crisp pixels.
+    ToggleSmooth,
+    /// Show what the model takes, gives and knows.
+    ShowModel,
+    /// Open another project.
+    OpenProject,
+    /// Search all commands.
+    Palette,
+    /// Keyboard shortcuts.
+    Shortcuts,
+    /// What has happened so far.
+    ToggleLog,
+    /// Dark or light.
+    ToggleTheme,
+    /// English or Chinese.
+    ToggleLanguage,
+    /// Everything larger.
+    ZoomIn,
+    /// Everything smaller.
+    ZoomOut,
+    /// Usual size.
+    ZoomReset,
+    /// Panels as at the first start.
+    ResetLayout,
+    /// Close the window.
+    Quit,
+}
+
+/// A shortcut, and whether it is a bare key that text fields and sliders come before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Binding {
+    /// Keys.
+    pub shortcut: KeyboardShortcut,
+    /// True for keys that also mean something inside a text field.
+    pub bare: bool,
+}
+
+const fn with(modifiers: Modifiers, key: Key) -> Binding {
+    Binding { shortcut: KeyboardShortcut::new(modifiers, key), bare: false }
+}
+
+const fn bare(modifiers: Modifiers, key: Key) -> Binding {
+    Binding { shortcut: KeyboardShortcut::new(modifiers, key), bare: true }
+}
+
+const CTRL: Modifiers = Modifiers::COMMAND;
+const CTRL_SHIFT: Modifiers = Modifiers::COMMAND.plus(Modifiers::SHIFT);
+
+impl Command {
+    /// Name and explanation in the language of `s`.
+    pub fn text(self, s: &Strings) -> &CommandText {
+        let c = &s.commands;
+        match self {
+            Self::Imagine => &c.imagine,
+            Self::Cancel => &c.cancel,
+            Self::SaveFutures => &c.save_futures,
+            Self::NewWorldFrame => &c.new_world_frame,
+            Self::OpenFrames => &c.open_frames,
+            Self::OpenEpisode => &c.open_episode,
+            Self::ClearStart => &c.clear_start,
+            Self::BranchHere => &c.branch_here,
+            Self::RerollSeed => &c.reroll_seed,
+            Self::MoreFutures => &c.more_futures,
+            Self::FewerFutures => &c.fewer_futures,
+            Self::ResetNumbers => &c.reset_numbers,
+            Self::Undo => &c.undo,
+            Self::Redo => &c.redo,
+            Self::TogglePlay => &c.toggle_play,
+            Self::StepForward => &c.step_forward,
+            Self::StepBack => &c.step_back,
+            Self::FirstFrame => &c.first_frame,
+            Self::LastFrame => &c.last_frame,
+            Self::ToggleLoop => &c.toggle_loop,
+            Self::Faster => &c.faster,
+            Self::Slower => &c.slower,
+            Self::ToggleMaximise => &c.toggle_maximise,
+            Self::PreviousRun => &c.previous_run,
+            Self::NextRun => &c.next_run,
+            Self::ToggleSmooth => &c.toggle_smooth,
+            Self::ShowModel => &c.show_model,
+            Self::OpenProject => &c.open_project,
+            Self::Palette => &c.palette,
+            Self::Shortcuts => &c.shortcuts,
+            Self::ToggleLog => &c.toggle_log,
+            Self::ToggleTheme => &c.toggle_theme,
+            Self::ToggleLanguage => &c.toggle_language,
+            Self::ZoomIn => &c.zoom_in,
+            Self::ZoomOut => &c.zoom_out,
+            Self::ZoomReset => &c.zoom_reset,
+            Self::ResetLayout => &c.reset_layout,
+            Self::Quit => &c.quit,
+        }
+    }
+
+    /// Its shortcuts; the first one is shown.
+    pub fn bindings(self) -> Vec<Binding> {
+        let none = Modifiers::NONE;
+        match self {
+            Self::Imagine => vec![with(CTRL, Key::Enter)],
+            Self::Cancel => vec![bare(none, Key::Escape)],
+            Self::SaveFutures => vec![with(CTRL, Key::S)],
+            Self::NewWorldFrame => vec![with(CTRL, Key::N)],
+            Self::OpenFrames => vec![with(CTRL, Key::O)],
+            Self::OpenEpisode => vec![with(CTRL, Key::E)],
+            Self::BranchHere => vec![with(CTRL, Key::B)],
+            Self::RerollSeed => vec![with(CTRL, Key::R)],
+            Self::Undo => vec![with(CTRL, Key::Z)],
+            Self::Redo => vec![with(CTRL_SHIFT, Key::Z), with(CTRL, Key::Y)],
+            Self::TogglePlay => vec![bare(none, Key::Space)],
+            Self::StepForward => vec![bare(none, Key::ArrowRight)],
+            Self::StepBack => vec![bare(none, Key::ArrowLeft)],
+            Self::FirstFrame => vec![bare(none, Key::Home)],
+            Self::LastFrame => vec![bare(none, Key::End)],
+            Self::ToggleLoop => vec![bare(none, Key::L)],
+            Self::Faster => vec![bare(none, Key::CloseBracket)],
+            Self::Slower => vec![bare(none, Key::OpenBracket)],
+            Self::ToggleMaximise => vec![bare(none, Key::F)],
+            Self::PreviousRun => vec![with(Modifiers::ALT, Key::ArrowLeft)],
+            Self::NextRun => vec![with(Modifiers::ALT, Key::ArrowRight)],
+            Self::ShowModel => vec![with(CTRL, Key::I)],
+            Self::Palette => vec![with(CTRL_SHIFT, Key::P), with(CTRL, Key::P)],
+            Self::Shortcuts => vec![bare(none, Key::F1)],
+            Self::ToggleLog => vec![with(CTRL, Key::L)],
+            Self::Quit => vec![with(CTRL, Key::Q)],
+            // egui itself handles Ctrl with plus, minus and zero.
+            Self::ZoomIn
+            | Self::ZoomOut
+            | Self::ZoomReset
+            | Self::ClearStart
+            | Self::MoreFutures
+            | Self::FewerFutures
+            | Self::ResetNumbers
+            | Self::ToggleSmooth
+            | Self::OpenProject
+            | Self::ToggleTheme
+            | Self::ToggleLanguage
+            | Self::ResetLayout => Vec::new(),
+        }
+    }
+
+    /// Icon, for buttons and the palette.
+    pub fn icon(self) -> Option<Icon> {
+        Some(match self {
+            Self::Imagine => Icon::Spark,
+            Self::Cancel => Icon::Stop,
+            Self::SaveFutures => Icon::Save,
+            Self::NewWorldFrame | Self::RerollSeed => Icon::Dice,
+            Self::OpenFrames => Icon::Picture,
+            Self::OpenEpisode | Self::OpenProject => Icon::Folder,
+            Self::ClearStart => Icon::Text,
+            Self::MoreFutures => Icon::Plus,
+            Self::FewerFutures => Icon::Minus,
+            Self::ResetNumbers | Self::ResetLayout => Icon::Refresh,
+            Self::Undo => Icon::Undo,
+            Self::Redo => Icon::Redo,
+            Self::TogglePlay => Icon::Play,
+            Self::StepForward | Self::LastFrame => Icon::StepForward,
+            Self::StepBack | Self::FirstFrame => Icon::StepBack,
+            Self::ToggleLoop => Icon::Loop,
+            Self::ToggleMaximise => Icon::Expand,
+            Self::PreviousRun => Icon::ChevronLeft,
+            Self::NextRun => Icon::ChevronRight,
+            Self::ShowModel => Icon::Model,
+            Self::Palette => Icon::Search,
+            Self::Shortcuts => Icon::Info,
+            Self::ToggleLog => Icon::Log,
+            Self::ToggleTheme => Icon::Sun,
+            Self::ToggleLanguage => Icon::World,
+            Self::BranchHere => Icon::Curve,
+            Self::Faster
+            | Self::Slower
+            | Self::ToggleSmooth
+            | Self::ZoomIn
+            | Self::ZoomOut
+            | Self::ZoomReset
+            | Self::Quit => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::i18n::{Language, strings};
+    use std::collections::HashMap;
+    use strum::IntoEnumIterator;
+
+    #[test]
+    fn no_two_commands_share_a_shortcut() {
+        let mut seen: HashMap<String, Command> = HashMap::new();
+        for command in Command::iter() {
+            for binding in command.bindings() {
+                let before = seen.insert(format!("{:?}", binding.shortcut), command);
+                assert_eq!(before, None, "{command:?} shares {:?}", binding.shortcut);
+            }
+        }
+    }
+
+    #[test]
+    fn bare_keys_are_marked() {
+        for binding in Command::iter().flat_map(Command::bindings) {
+            assert_eq!(binding.bare, binding.shortcut.modifiers == Modifiers::NONE, "{binding:?}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_its_own_name_and_an_explanation_in_both_languages() {
+        for language in Language::ALL {
+            let mut names = std::collections::HashSet::new();
+            for command in Command::iter() {
+                let text = command.text(strings(language));
+                assert!(names.insert(text.name.clone()), "{:?} appears twice", text.name);
+                assert!(text.tip.len() > 5, "{command:?}");
+                assert!(!text.name.ends_with('.'), "{:?}: no full stop on a button", text.name);
+            }
+        }
+    }
+}

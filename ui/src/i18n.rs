@@ -1,0 +1,244 @@
+//! The window's words, in English and in Traditional Chinese.
+//!
+//! Keys are fields, so that a missing one does not compile; unknown or missing keys of a file fail a test. `{name}`
+//! in a text is filled in by [`fill`].
+
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
+/// A language of the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Language {
+    /// English.
+    #[default]
+    #[serde(rename = "en")]
+    English,
+    /// Chinese as written in Taiwan.
+    #[serde(rename = "zh-TW")]
+    Chinese,
+}
+
+impl Language {
+    /// All languages.
+    pub const ALL: [Self; 2] = [Self::English, Self::Chinese];
+
+    /// The language of an environment variable like `LANG=zh_TW.UTF-8`.
+    pub fn of_locale(locale: &str) -> Self {
+        if locale.starts_with("zh") { Self::Chinese } else { Self::English }
+    }
+
+    /// Its own name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::English => "English",
+            Self::Chinese => "中文",
+        }
+    }
+
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::English => Self::Chinese,
+            Self::Chinese => Self::English,
+        }
+    }
+}
+
+/// Fills `{name}` places of a text.
+pub fn fill(text: &str, values: &[(&str, &dyn std::fmt::Display)]) -> String {
+    let mut out = text.to_owned();
+    for (name, value) in values {
+        out = out.replace(&format!("{{{name}}}"), &value.to_string());
+    }
+    out
+}
+
+/// The words of a language.
+pub fn strings(language: Language) -> &'static Strings {
+    // Both files are compiled in, and a test reads both: English cannot be missing in a build that passed.
+    match language {
+        Language::English => &ENGLISH,
+        Language::Chinese => &CHINESE,
+    }
+}
+
+static ENGLISH: LazyLock<Strings> = LazyLock::new(|| read(include_str!("../../assets/locales/en.toml")));
+static CHINESE: LazyLock<Strings> = LazyLock::new(|| read(include_str!("../../assets/locales/zh-TW.toml")));
+
+fn read(text: &str) -> Strings {
+    match toml::from_str(text) {
+        Ok(strings) => strings,
+        Err(error) => panic!("a file of words that was compiled in is broken: {error}"),
+    }
+}
+
+macro_rules! words {
+    ($($(#[$doc:meta])* $group:ident { $($field:ident),* $(,)? })*) => {
+        $($(#[$doc])*
+        #[derive(Clone, Debug, Deserialize, Serialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(missing_docs)] // The texts themselves are in `assets/locales`.
+        pub struct $group { $(pub $field: String),* })*
+    };
+}
+
+macro_rules! command_words {
+    ($($field:ident),* $(,)?) => {
+        /// Name and explanation of each command.
+        #[derive(Clone, Debug, Deserialize, Serialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(missing_docs)]
+        pub struct Commands { $(pub $field: CommandText),* }
+    };
+}
+
+/// Name and explanation of a command.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandText {
+    /// What buttons and the palette show.
+    pub name: String,
+    /// What a tooltip says.
+    pub tip: String,
+}
+
+/// All words of the window.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Strings {
+    pub shell: Shell,
+    pub world: World,
+    pub numbers: Numbers,
+    pub model: Model,
+    pub transport: TransportWords,
+    pub jobs: Jobs,
+    pub trouble: Trouble,
+    pub scenes: Scenes,
+    pub commands: Commands,
+}
+
+words! {
+    /// Bars, rail, palette, log.
+    Shell {
+        world, search_hint, nothing_found, engine_ready, engine_starting, engine_gone, engine_off, log, log_empty, shortcuts,
+        close, copy_details, copied, untitled, dismiss,     }
+    /// The World screen.
+    World {
+        start, start_empty, start_drop, open, new_frame, episode, episode_hint, episode_example, episode_use, episode_browse,         start_from_words, start_episode, start_drawn, start_future, at_frame,
+        prompt, prompt_hint, unknown_words, no_text, mode, mode_words, mode_numbers, mode_both, mode_free,
+        mode_words_tip, mode_numbers_tip, mode_both_tip, mode_free_tip, futures, seed, refine, length, steps,
+        refine_tip, futures_tip, length_tip, seed_tip, imagine, cancel, empty_title, empty_text,         caption_seed, caption_refine, truth, imagining, done_in, unfamiliar, unfamiliar_tip, saved, saved_to,         waiting, failed, cancelled, drop_here, run_of, pane, start_frame, device,     }
+    /// Channels and curves.
+    Numbers {
+        numbers, curve, show_curve, hide_curve, hold, linear, keyframe,         reset, none, recorded, recorded_tip, curve_hint, value_at, off_in_mode, more, fewer,
+    }
+    /// The model's card.
+    Model {
+        choose, none, none_text, takes, gives, knows, licence, hash, frames, history, text_yes,         channels, state, parameters, embodiment, folder, looking,
+    }
+    /// The transport bar.
+    TransportWords { frame, rate, play, pause, timeline }
+    /// Jobs.
+    Jobs { left, cancel_job, imagining, drawing, loading, reading, saving, listing }
+    /// What goes wrong, and what to do.
+    Trouble {
+        engine_stopped, retry, dismiss, cannot_read_image, cannot_save_state, not_an_episode, nothing_to_save,
+        no_model, no_display, no_driver, no_window, project_missing, engine_not_started,
+        state_newer, state_broken,     }
+    /// Starter scenes: words that go with each.
+    Scenes { title, left, right, toward, away, scene }
+}
+
+command_words! {
+    imagine, cancel, save_futures, new_world_frame, open_frames, open_episode, clear_start, branch_here, reroll_seed,
+    more_futures, fewer_futures, reset_numbers, undo, redo, toggle_play, step_forward, step_back, first_frame,
+    last_frame, toggle_loop, faster, slower, toggle_maximise, previous_run, next_run, toggle_smooth, show_model,
+    open_project, palette, shortcuts, toggle_log, toggle_theme, toggle_language, zoom_in, zoom_out, zoom_reset,
+    reset_layout, quit,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn leaves(value: &toml::Value, path: &str, out: &mut Vec<(String, String)>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    leaves(value, &format!("{path}.{key}"), out);
+                }
+            }
+            other => out.push((path.to_owned(), other.as_str().unwrap().to_owned())),
+        }
+    }
+
+    fn all(language: Language) -> Vec<(String, String)> {
+        let mut out = Vec::new();
+        leaves(&toml::Value::try_from(strings(language)).unwrap(), "", &mut out);
+        out
+    }
+
+    fn places(text: &str) -> BTreeSet<String> {
+        text.split('{').skip(1).filter_map(|t| Some(t.split_once('}')?.0.to_owned())).collect()
+    }
+
+    #[test]
+    fn both_languages_fill_the_same_places() {
+        for ((key, english), (other, chinese)) in
+            all(Language::English).into_iter().zip(all(Language::Chinese))
+        {
+            assert_eq!(key, other);
+            assert_eq!(places(&english), places(&chinese), "{key}");
+            assert!(!english.trim().is_empty() && !chinese.trim().is_empty(), "{key}");
+        }
+    }
+
+    #[test]
+    fn chinese_words_are_chinese() {
+        let same: Vec<_> = all(Language::English)
+            .into_iter()
+            .zip(all(Language::Chinese))
+            .filter(|((_, a), (_, b))| a == b && a.chars().any(|c| c.is_ascii_alphabetic()))
+            .map(|((key, _), _)| key)
+            .collect();
+        assert!(same.is_empty(), "{same:?} are not translated");
+    }
+
+    #[test]
+    fn every_character_of_the_texts_is_in_the_embedded_fonts() {
+        let ctx = eframe::egui::Context::default();
+        crate::fonts::install(&ctx);
+        crate::theme::install(&ctx);
+        let mut missing = BTreeSet::new();
+        let mut output = ctx.run_ui(Default::default(), |ui| {
+            ui.ctx().fonts_mut(|fonts| {
+                for language in Language::ALL {
+                    for c in all(language).iter().flat_map(|(_, text)| text.chars()) {
+                        for family in [eframe::egui::FontFamily::Proportional, crate::theme::semibold()] {
+                            if !fonts.has_glyph(&eframe::egui::FontId::new(13.0, family), c) {
+                                missing.insert(c);
+                            }
+                        }
+                    }
+                }
+            });
+        });
+        output.textures_delta.clear();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn filling_replaces_every_place() {
+        assert_eq!(fill("{n} of {all}, {n}", &[("n", &3), ("all", &"7")]), "3 of 7, 3");
+    }
+
+    #[test]
+    fn the_locale_chooses_the_language() {
+        assert_eq!(Language::of_locale("zh_TW.UTF-8"), Language::Chinese);
+        assert_eq!(Language::of_locale("C.UTF-8"), Language::English);
+    }
+}

@@ -1,0 +1,121 @@
+//! Jobs that the engine is working on, as the window sees them.
+
+use std::collections::BTreeMap;
+
+use forerun::engine::protocol::JobId;
+
+/// Why a job was started.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// Futures for the World screen.
+    Imagine,
+    /// Picture of a starter scene.
+    Scene(usize),
+    /// The start frame, drawn by the virtual world.
+    DrawStart,
+    /// The start, decoded; or its familiarity.
+    ReadStart,
+    /// Frames of what really happened: of this run, ending at this frame.
+    Truth {
+        /// Job of the run.
+        run: JobId,
+        /// Last frame that was asked for, counted from the start.
+        end: usize,
+    },
+    /// The model, into memory.
+    Warm,
+    /// The list of models.
+    List,
+    /// A future of this run, copied into the project.
+    Save {
+        /// Job of the run.
+        run: JobId,
+    },
+}
+
+impl Kind {
+    /// Whether the tray shows it from its first moment; others only when they take long.
+    pub fn prominent(&self) -> bool {
+        matches!(self, Self::Imagine | Self::Save { .. })
+    }
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Why it runs.
+    pub kind: Kind,
+    /// Part that is done, 0..=1; `None` while nobody knows.
+    pub part: Option<f32>,
+    /// Seconds left.
+    pub seconds_left: Option<f32>,
+    /// What the engine says about it.
+    pub what: String,
+    /// Clock time of its start, seconds.
+    pub started: f64,
+    /// Whether it was asked to stop.
+    pub cancelling: bool,
+}
+
+/// All jobs that have not ended.
+#[derive(Clone, Debug, Default)]
+pub struct Jobs(BTreeMap<JobId, Job>);
+
+impl Jobs {
+    /// A job was sent.
+    pub fn start(&mut self, id: JobId, kind: Kind, now: f64) {
+        let job = Job {
+            kind,
+            part: None,
+            seconds_left: None,
+            what: String::new(),
+            started: now,
+            cancelling: false,
+        };
+        self.0.insert(id, job);
+    }
+
+    /// A job told how far it is.
+    pub fn progress(&mut self, id: JobId, done: u64, total: u64, seconds_left: Option<f32>, what: String) {
+        if let Some(job) = self.0.get_mut(&id) {
+            job.part = (total > 0).then(|| (done as f32 / total as f32).clamp(0.0, 1.0));
+            job.seconds_left = seconds_left.filter(|s| s.is_finite() && *s >= 0.0);
+            job.what = what;
+        }
+    }
+
+    /// A job ended.
+    pub fn end(&mut self, id: JobId) -> Option<Kind> {
+        self.0.remove(&id).map(|j| j.kind)
+    }
+
+    /// A job by its number.
+    pub fn get(&self, id: JobId) -> Option<&Job> {
+        self.0.get(&id)
+    }
+
+    /// Notes that a job was asked to stop.
+    pub fn cancelling(&mut self, id: JobId) {
+        if let Some(job) = self.0.get_mut(&id) {
+            job.cancelling = true;
+        }
+    }
+
+    /// The newest job of imagining.
+    pub fn imagining(&self) -> Option<JobId> {
+        self.0.iter().rev().find(|(_, j)| j.kind == Kind::Imagine).map(|(id, _)| *id)
+    }
+
+    /// Jobs with this kind.
+    pub fn any(&self, wanted: impl Fn(&Kind) -> bool) -> bool {
+        self.0.values().any(|j| wanted(&j.kind))
+    }
+
+    /// Jobs that the tray shows, oldest first: prominent ones, and others that take longer than a second.
+    pub fn shown(&self, now: f64) -> impl Iterator<Item = (JobId, &Job)> {
+        self.0
+            .iter()
+            .filter(move |(_, j)| j.kind.prominent() || now - j.started > 1.0)
+            .map(|(id, j)| (*id, j))
+    }
+}

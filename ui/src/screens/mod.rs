@@ -1,0 +1,3 @@
+//! The screens of the rail, one module each.
+
+pub mod world;

@@ -1,0 +1,5 @@
+//! What stands around every screen: bars, rail, tray, toasts, sheets.
+
+pub mod bars;
+pub mod sheets;
+pub mod toasts;

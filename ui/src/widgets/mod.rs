@@ -1,0 +1,8 @@
+//! Widgets of the window: they draw, and send messages; none changes the project.
+
+pub mod basic;
+pub mod curve_editor;
+pub mod grid;
+pub mod pane;
+pub mod slider;
+pub mod spark;
