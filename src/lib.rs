@@ -15,6 +15,7 @@ pub mod interrupt;
 pub mod machine;
 pub mod media;
 pub mod project;
+pub mod robot;
 pub mod score;
 pub mod train;
 pub mod world;
