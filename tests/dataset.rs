@@ -423,3 +423,167 @@ fn any_flipped_byte_is_an_answer_not_a_crash() {
     }
     assert!(outcomes[&false] > 50, "{outcomes:?}");
 }
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+#[test]
+fn sets_that_lerobot_wrote_are_read() {
+    // Values read with pyarrow from the same files.
+    let v3 = Dataset::open(&data("lerobot_v30")).unwrap();
+    assert_eq!((v3.version().name(), v3.fps(), v3.robot_type()), ("v3.0", 10.0, "2d pointer"));
+    assert!(v3.problems().is_empty(), "{:?}", v3.problems());
+    let v2 = Dataset::open(&data("lerobot_v21")).unwrap();
+    assert_eq!((v2.version().name(), v2.len(), v2.total_frames()), ("v2.1", 2, 155));
+    for set in [&v3, &v2] {
+        assert_eq!(set.tasks(), ["Push the T-shaped block onto the T-shaped target."]);
+        let camera = set.main_camera().unwrap();
+        assert_eq!((camera.key.as_str(), camera.width, camera.height), ("observation.image", 96, 96));
+        let mut last = None;
+        for meta in set.episodes() {
+            let episode = set.episode(meta.index).unwrap();
+            assert_eq!(episode.actions().unwrap().channels[1].name, "motor_1");
+            assert_eq!(episode.actions().unwrap().rows(), meta.length);
+            assert_eq!(episode.task, set.tasks()[0]);
+            assert_eq!(episode.columns["episode_index"].row(0), [meta.index as f32]);
+            assert_eq!(episode.columns["frame_index"].row(meta.length - 1), [(meta.length - 1) as f32]);
+            // The pusher stands where the state says: its blue disc is found in the pixels (512 -> 96).
+            for t in [0, meta.length / 2, meta.length - 1] {
+                let frame = set.frame("observation.image", meta.index, t).unwrap();
+                let state = episode.state().unwrap().row(t);
+                let (x, y) = (state[0] * 96.0 / 512.0, state[1] * 96.0 / 512.0);
+                let pixel = frame.pixel(x as usize, y as usize).unwrap();
+                assert!(pixel[2] > pixel[0], "episode {}, frame {t}: {pixel:?} at {x} {y}", meta.index);
+                assert_ne!(Some(&frame), last.as_ref());
+                last = Some(frame);
+            }
+        }
+    }
+    assert!(describe(&data("lerobot_v30")).unwrap().sound);
+}
+
+#[test]
+fn pictures_inside_tables_depth_cameras_and_unnamed_indices_are_understood() {
+    use arrow::array::{ArrayRef, BinaryArray, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
+    use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let save = |name: &str, columns: Vec<(&str, ArrayRef)>| {
+        let fields: Vec<Field> =
+            columns.iter().map(|(n, a)| Field::new(*n, a.data_type().clone(), true)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let batch =
+            RecordBatch::try_new(schema.clone(), columns.into_iter().map(|(_, a)| a).collect()).unwrap();
+        fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+        let file = fs::File::create(root.join(name)).unwrap();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(file, schema, None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    };
+    let ints = |v: &[i64]| Arc::new(Int64Array::from(v.to_vec())) as ArrayRef;
+    let pngs: Vec<Vec<u8>> = (0..5).map(|t| forerun::media::encode_png(&picture(t, t)).unwrap()).collect();
+    let bytes = Arc::new(BinaryArray::from_iter_values(&pngs)) as ArrayRef;
+    let names = Arc::new(StringArray::from(vec![None::<&str>; 5])) as ArrayRef;
+    let cells = StructArray::from(vec![
+        (Arc::new(Field::new("bytes", DataType::Binary, true)), bytes),
+        (Arc::new(Field::new("path", DataType::Utf8, true)), names),
+    ]);
+    let action = ListArray::from_iter_primitive::<Float64Type, _, _>(
+        (0..5).map(|t| Some(vec![Some(f64::from(t)), Some(-1.5)])),
+    );
+    // Two episodes in one table, the way older versions wrote it: lists of doubles, one row group.
+    save(
+        "data/chunk-000/file-000.parquet",
+        vec![
+            ("observation.images.cam", Arc::new(cells)),
+            ("action", Arc::new(action)),
+            ("episode_index", ints(&[0, 0, 1, 1, 1])),
+            ("task_index", ints(&[1, 1, 0, 0, 0])),
+        ],
+    );
+    save(
+        "meta/tasks.parquet",
+        vec![
+            ("task_index", ints(&[0, 1])),
+            ("__index_level_0__", Arc::new(StringArray::from(vec!["stack", "push"]))),
+        ],
+    );
+    save(
+        "meta/episodes/chunk-000/file-000.parquet",
+        vec![
+            ("episode_index", ints(&[0, 1])),
+            ("length", ints(&[2, 3])),
+            ("data/chunk_index", ints(&[0, 0])),
+            ("data/file_index", ints(&[0, 0])),
+            ("dataset_from_index", ints(&[0, 2])),
+        ],
+    );
+    let info = serde_json::json!({
+        "codebase_version": "v3.0", "fps": 30, "total_episodes": 2, "total_frames": 5, "something_new": 1,
+        "video_path": null,
+        "features": {
+            "action": {"dtype": "float64", "shape": [2], "names": {"motors": ["x", "y"]}},
+            "observation.images.cam": {"dtype": "image", "shape": [3, 32, 48], "names": ["channels", "height", "width"]},
+            "observation.images.depth": {"dtype": "video", "shape": [32, 48, 1], "names": null,
+                "info": {"video.codec": "hevc", "video.pix_fmt": "gray12le", "video.is_depth_map": true}},
+        },
+    });
+    fs::write(root.join("meta/info.json"), info.to_string()).unwrap();
+    let set = Dataset::open(root).unwrap();
+    assert!(set.problems()[0].contains("observation.images.depth") && set.problems().len() == 1);
+    let camera = set.main_camera().unwrap();
+    assert_eq!((camera.key.as_str(), camera.width, camera.height), ("observation.images.cam", 48, 32));
+    for (row, (episode, index)) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)].into_iter().enumerate() {
+        assert_eq!(set.frame("observation.images.cam", episode, index).unwrap(), picture(row, row));
+    }
+    let second = set.episode(1).unwrap();
+    assert_eq!((second.task.as_str(), set.episode(0).unwrap().task.as_str()), ("stack", "push"));
+    assert_eq!(second.actions().unwrap().row(2), [4.0, -1.5]);
+    assert_eq!(second.actions().unwrap().column("y"), Some(1));
+    let text = set.frame("observation.images.depth", 0, 0).unwrap_err().to_string();
+    assert!(text.contains("depth") && text.contains("Use another camera"), "{text}");
+}
+
+#[test]
+fn action_files_are_read_and_their_faults_are_placed() {
+    use forerun::dataset::actions::read;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("actions.csv");
+    let of = |text: &str| {
+        fs::write(&path, text).unwrap();
+        read(&path).map_err(|e| e.to_string())
+    };
+    let expected = [1.5, -2.0, 0.25, 4e1];
+    for text in [
+        "a.pos,b.pos\n1.5,-2\n0.25,4e1\n",
+        "\u{feff}\"a.pos\";\"b.pos\"\r\n1,5;-2\r\n0.25;40\r\n\r\n",
+        "a.pos\tb.pos\n 1.5\t-2\n.25\t40",
+        r#"{"channels": ["a.pos", "b.pos"], "rows": [[1.5, -2], [0.25, 40]]}"#,
+        r#"[{"a.pos": 1.5, "b.pos": -2}, {"b.pos": 40, "a.pos": 0.25}]"#,
+    ] {
+        let m = of(text).unwrap();
+        assert_eq!((m.values.as_slice(), m.rows(), m.column("b.pos")), (&expected[..], 2, Some(1)), "{text}");
+    }
+    let refused = |text: &str, words: &[&str]| {
+        let error = of(text).unwrap_err();
+        assert!(words.iter().all(|w| error.contains(w)), "{error}");
+    };
+    refused("a,b\n1,2\n1,nan\n", &["row 2", "\"b\"", "nan"]);
+    refused("a,b\n1,2\n1\n", &["row 2", "1 values for 2"]);
+    refused("a,b\n1,2,3\n", &["row 1", "3 values for 2"]);
+    refused("a,a\n1,2\n", &["\"a\"", "twice"]);
+    refused("a,b\n", &["no rows"]);
+    refused("1,2\n3,4\n", &["first line holds numbers"]);
+    refused("", &["empty"]);
+    refused("{\"channels\": [\"a\"], \"rows\": [[null]]}", &["row 1", "null"]);
+    refused("[{\"a\": 1}, {\"b\": 1}]", &["row 2", "\"a\""]);
+    refused("{\"x\"", &["JSON"]);
+    assert!(read(&dir.path().join("none.csv")).unwrap_err().to_string().contains("Check the path"));
+    fs::write(&path, [0u8, 159, 146, 150]).unwrap();
+    assert!(read(&path).unwrap_err().to_string().contains("not text"));
+    fs::write(&path, b"PAR1 and nothing").unwrap();
+    assert!(read(&path).unwrap_err().to_string().contains("footer"));
+    let m = read(&data("lerobot_v21/data/chunk-000/episode_000001.parquet")).unwrap();
+    assert_eq!((m.width(), m.rows()), (2, 65));
+}
