@@ -93,13 +93,16 @@ impl Window {
 
     fn nodes(&mut self) -> Vec<Node> {
         match self.ask(&Request::GetTree) {
-            Response::Tree { accesskit: Some(tree), .. } => tree.nodes.into_iter().map(|(_, node)| node).collect(),
+            Response::Tree { accesskit: Some(tree), .. } => {
+                tree.nodes.into_iter().map(|(_, node)| node).collect()
+            }
             _ => Vec::new(),
         }
     }
 
     fn find(&mut self, name: &str) -> Option<Node> {
-        let named = |node: &Node| node.label().is_some_and(|l| l == name) || node.value().is_some_and(|v| v == name);
+        let named =
+            |node: &Node| node.label().is_some_and(|l| l == name) || node.value().is_some_and(|v| v == name);
         self.nodes().into_iter().find(named)
     }
 
@@ -114,7 +117,8 @@ impl Window {
         let start = Instant::now();
         while !ready(self) {
             if start.elapsed() > PATIENCE {
-                let names: Vec<_> = self.nodes().iter().filter_map(|n| n.label().or(n.value()).map(str::to_owned)).collect();
+                let names: Vec<_> =
+                    self.nodes().iter().filter_map(|n| n.label().or(n.value()).map(str::to_owned)).collect();
                 panic!("waited in vain for {what}; the window shows {names:?}");
             }
             assert!(self.child.try_wait().unwrap().is_none(), "the window closed while waiting for {what}");

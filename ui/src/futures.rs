@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use forerun::Frame;
-use forerun::engine::protocol::{ImagineSpec, JobId, Reading};
+use forerun::engine::protocol::{ImagineSpec, JobId, ModelInfo, Reading};
 
 /// Frames of all runs together may take this many bytes; the oldest runs go first.
 pub const MEMORY_LIMIT: usize = 512 << 20;
@@ -83,6 +83,8 @@ pub struct Run {
     pub job: JobId,
     /// What was asked for.
     pub spec: ImagineSpec,
+    /// Name of the model.
+    pub model: String,
     /// First letters of the model's hash.
     pub model_hash: String,
     /// Frames a second.
@@ -106,7 +108,7 @@ impl Run {
     pub fn new(
         job: JobId,
         spec: ImagineSpec,
-        hash: &str,
+        model: &ModelInfo,
         rate_hz: f32,
         start: Option<Arc<Frame>>,
         now: f64,
@@ -125,7 +127,8 @@ impl Run {
         Self {
             job,
             spec,
-            model_hash: hash.chars().take(8).collect(),
+            model: model.name.clone(),
+            model_hash: model.sha256.chars().take(8).collect(),
             rate_hz,
             futures,
             truth: None,
@@ -160,9 +163,15 @@ impl Run {
 
     /// Takes frame `index` of what really happened.
     pub fn put_truth(&mut self, index: usize, frame: Arc<Frame>) {
-        if index <= self.spec.steps {
-            self.truth.get_or_insert_with(|| Future::new(0)).put(index, frame, Reading::default());
+        if index > self.spec.steps {
+            return;
         }
+        let start = self.futures.first().and_then(|f| f.frame(0)).map(|(frame, _)| frame.clone());
+        let truth = self.truth.get_or_insert_with(|| Future::new(0));
+        if let (0, Some(start)) = (truth.ready(), start) {
+            truth.put(0, start, Reading::default());
+        }
+        truth.put(index, frame, Reading::default());
     }
 
     fn bytes(&self) -> usize {
@@ -225,7 +234,7 @@ impl Runs {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::testing::spec;
+    use crate::testing::{model, spec};
 
     fn frame(level: u8) -> Arc<Frame> {
         Arc::new(Frame::filled(4, 4, [level; 3]))
@@ -233,7 +242,7 @@ mod tests {
 
     #[test]
     fn panes_hold_the_last_frame_that_has_arrived() {
-        let mut run = Run::new(1, spec(&[7, 8], 5), "abcdefghij", 10.0, Some(frame(0)), 0.0);
+        let mut run = Run::new(1, spec(&[7, 8], 5), &model(), 10.0, Some(frame(0)), 0.0);
         assert!(run.put(7, 1, frame(1), Reading::default()));
         assert!(run.put(7, 3, frame(3), Reading::default()), "frame 2 is still on its way");
         assert_eq!(run.futures[0].ready(), 2);
@@ -244,7 +253,7 @@ mod tests {
 
     #[test]
     fn strange_frames_are_left_out() {
-        let mut run = Run::new(1, spec(&[7], 5), "", 10.0, None, 0.0);
+        let mut run = Run::new(1, spec(&[7], 5), &model(), 10.0, None, 0.0);
         assert!(!run.put(99, 0, frame(0), Reading::default()));
         assert!(!run.put(7, usize::MAX, frame(0), Reading::default()));
         assert_eq!(run.available(), 0);
@@ -255,7 +264,7 @@ mod tests {
     fn old_runs_make_room() {
         let mut runs = Runs::default();
         for job in 0..4 {
-            let mut run = Run::new(job, spec(&[1], 5), "", 10.0, None, 0.0);
+            let mut run = Run::new(job, spec(&[1], 5), &model(), 10.0, None, 0.0);
             run.put(1, 0, Arc::new(Frame::filled(9000, 9000, [0; 3])), Reading::default());
             runs.push(run);
         }

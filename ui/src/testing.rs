@@ -1,6 +1,6 @@
 //! What unit tests of several modules share.
 
-use forerun::engine::protocol::{Actions, ImagineSpec, Start};
+use forerun::engine::protocol::{Actions, ImagineSpec, ModelInfo, Start};
 use forerun::models::{Channel, ChannelMode, Contract, FrameSpec};
 
 /// A contract like the shipped model's.
@@ -45,5 +45,16 @@ pub fn spec(seeds: &[u64], steps: usize) -> ImagineSpec {
         refine: 1,
         device: "cpu".into(),
         out: None,
+    }
+}
+
+/// A model like the shipped one.
+pub fn model() -> ModelInfo {
+    ModelInfo {
+        name: "tabletop".into(),
+        folder: "models/tabletop".into(),
+        sha256: "0123456789abcdef".repeat(4),
+        parameters: 6_200_000,
+        contract: contract(),
     }
 }

@@ -66,7 +66,8 @@ fn the_language_can_be_switched_in_the_running_window() {
 fn shortcuts_are_listed_and_typing_does_not_set_them_off() {
     let mut w = Window::open(WIDE);
     w.press(Modifiers::NONE, Key::F1);
-    assert_eq!(w.harness.query_all_by_label("Keyboard shortcuts").count(), 2, "the button and the sheet");
+    let count = w.harness.query_all_by_label("Keyboard shortcuts").count();
+    assert_eq!(count, 3, "the button, the title of the sheet, and its own line");
     w.harness.run();
     w.press(Modifiers::NONE, Key::Escape);
     w.harness.get_by_role_and_label(Role::MultilineTextInput, "Prompt").focus();

@@ -236,13 +236,14 @@ impl Studio {
             self.cancel(job);
         }
         let name = run_name(self.link.next_job());
-        let (spec, blobs) =
+        let (mut spec, blobs) =
             self.setup.get().spec(&model.contract, &self.start, Some(self.project.scratch().join(name)));
+        spec.model = model.folder.display().to_string();
         let sent = spec.clone();
         let job = self.request_with(Kind::Imagine, blobs, |job, _| Request::Imagine { job, spec: sent });
         let start = self.start.last().filter(|_| self.start.reading == Reading::Ready).cloned();
         let rate = model.contract.frame.rate_hz;
-        self.runs.push(Run::new(job, spec, &model.sha256, rate, start, self.now));
+        self.runs.push(Run::new(job, spec, &model, rate, start, self.now));
         self.selected = 0;
         self.maximised = None;
         self.can_retry = false;
@@ -305,7 +306,7 @@ impl Studio {
     /// Asks for the pictures of the start.
     pub(super) fn read_start(&mut self) {
         let start = self.setup.get().start.clone();
-        let model = self.setup.get().model.clone();
+        let model = self.model_place();
         match (&start, start_by_name(&start)) {
             (StartDoc::Nothing, _) => {}
             (StartDoc::World { seed }, _) => {
@@ -334,7 +335,7 @@ impl Studio {
 
     /// Asks how familiar a frame of the virtual world is to the model.
     pub(super) fn ask_familiarity(&mut self) {
-        let model = self.setup.get().model.clone();
+        let model = self.model_place();
         if model.is_empty() || self.start.frames.is_empty() || self.engine == EngineState::Gone {
             return;
         }
@@ -343,8 +344,7 @@ impl Studio {
     }
 
     pub(super) fn warm(&mut self) {
-        let setup = self.setup.get();
-        let (model, device) = (setup.model.clone(), setup.device.clone());
+        let (model, device) = (self.model_place(), self.setup.get().device.clone());
         self.request(Kind::Warm, |job, _| Request::Warm { job, model, device });
     }
 

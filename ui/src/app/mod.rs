@@ -190,6 +190,11 @@ impl Studio {
         self.models.iter().flatten().find(|m| m.name == self.setup.get().model)
     }
 
+    /// How requests name the chosen model: by its folder, which says it without doubt; empty when there is none.
+    pub fn model_place(&self) -> String {
+        self.model().map(|m| m.folder.display().to_string()).unwrap_or_default()
+    }
+
     /// Its contract.
     pub fn contract(&self) -> Option<&Contract> {
         self.model().map(|m| &m.contract)
@@ -295,6 +300,7 @@ impl Studio {
         if !ctx.egui_is_using_pointer() && !ctx.text_edit_focused() {
             self.setup.settle();
         }
+        self.dress(ctx);
         self.follow_setup();
         self.clock(ctx);
         self.keep(ctx);
@@ -305,7 +311,8 @@ impl Studio {
 
     /// Draws the window.
     pub fn ui(&mut self, ui: &mut Ui) {
-        self.dress(ui.ctx());
+        // The theme may have changed in `logic`, after this `Ui` was made.
+        ui.reset_style();
         bars::top_bar(self, ui);
         bars::tray(self, ui);
         bars::rail(self, ui);

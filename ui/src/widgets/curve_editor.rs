@@ -98,7 +98,7 @@ pub fn curve_editor(
         }
         if response.drag_started() {
             // Where in the key it was grabbed, so that it does not jump under the pointer.
-            let grip = response.interact_pointer_pos().map_or(Vec2::ZERO, |p| at - p);
+            let grip = ui.input(|i| i.pointer.press_origin()).map_or(Vec2::ZERO, |p| at - p);
             ui.data_mut(|d| d.insert_temp(id, grip));
         }
         if let (true, Some(pointer)) = (response.dragged(), response.interact_pointer_pos()) {

@@ -140,7 +140,10 @@ pub fn stepper(
     use crate::icons::Icon;
     let t = tokens(ui);
     let mut new = None;
-    ui.horizontal(|ui| {
+    // Left to right even where it stands in a row that runs from the right.
+    let layout = eframe::egui::Layout::left_to_right(eframe::egui::Align::Center);
+    let size = vec2(2.0 * (ROW - 4.0) + 26.0 + 4.0, ROW - 4.0);
+    ui.allocate_ui_with_layout(size, layout, |ui| {
         ui.spacing_mut().item_spacing.x = 2.0;
         let (fewer, more) = (format!("{label}: {}", names.0), format!("{label}: {}", names.1));
         if sized_icon_button(ui, Icon::Minus, &fewer, value > *range.start(), false, ROW - 4.0).clicked() {

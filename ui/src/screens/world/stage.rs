@@ -201,7 +201,7 @@ fn driven_by(s: &Strings, run: &Run) -> String {
 
 fn state_line(app: &mut Studio, ui: &mut Ui, s: &Strings, run: &Run) {
     let t = tokens(ui);
-    let model = format!("{} · {}", run.spec.model, run.model_hash);
+    let model = format!("{} · {}", run.model, run.model_hash);
     let (text, colour) = match &run.state {
         RunState::Running => {
             let job = app.jobs.get(run.job);
