@@ -105,7 +105,7 @@ impl Project {
                 "Restore it, or start a new project.",
             )
         };
-        let value: toml::Value = text.parse().map_err(|e| no_project(&e))?;
+        let value: toml::Table = toml::from_str(&text).map_err(|e| no_project(&e))?;
         let format = value.get("format").and_then(toml::Value::as_integer).unwrap_or(0);
         if format > i64::from(PROJECT_FORMAT) {
             return Err(Failure::new(

@@ -220,6 +220,12 @@ fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), ModelEr
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
     std::io::Write::write_all(&mut file, text.as_bytes()).map_err(io)?;
     file.as_file().sync_all().map_err(io)?;
+    #[cfg(unix)]
+    {
+        // Temporary files are private to their owner; a model folder is there to be shared.
+        use std::os::unix::fs::PermissionsExt;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(io)?;
+    }
     file.persist(path).map_err(|e| io(e.error))?;
     Ok(())
 }

@@ -53,7 +53,8 @@ pub struct Imagined {
 
 /// A batch of futures that advance together.
 ///
-/// A future's pixels depend on its own stream alone (and the kernel set), not on which others are beside it.
+/// A future's noise depends on its own stream alone. Its last bits may depend on how many others are beside it (matrix
+/// products of another height add up in another order), so a record names its whole batch.
 pub struct Rollout<'a> {
     model: &'a Dreamer,
     streams: Vec<Stream>,
