@@ -67,7 +67,7 @@ impl Stats {
             let mean = levels().map(|(c, l)| *c as f64 * value(l)).sum::<f64>() / n;
             let variance = levels().map(|(c, l)| *c as f64 * (value(l) - mean).powi(2)).sum::<f64>() / n;
             stats.min.push(levels().next().map_or(0.0, |(_, l)| value(l)));
-            stats.max.push(levels().last().map_or(0.0, |(_, l)| value(l)));
+            stats.max.push(levels().next_back().map_or(0.0, |(_, l)| value(l)));
             stats.mean.push(mean);
             stats.std.push(variance.sqrt());
             for (slot, (_, p)) in stats.quantiles.iter_mut().zip(QUANTILES) {

@@ -164,7 +164,7 @@ impl H264Decoder {
     }
 
     /// Length-prefixed units to a byte stream with start codes.
-    fn to_stream(&mut self, sample: &[u8]) -> Option<()> {
+    fn write_stream(&mut self, sample: &[u8]) -> Option<()> {
         self.scratch.clear();
         if self.fresh {
             self.scratch.extend(&self.header);
@@ -203,7 +203,7 @@ fn hand_over(picture: &DecodedYUV<'_>, colour: Colour, sink: &mut Sink<'_>) {
 
 impl VideoDecoder for H264Decoder {
     fn push(&mut self, sample: &[u8], sink: &mut Sink<'_>) -> std::result::Result<(), String> {
-        self.to_stream(sample).ok_or("a picture's units do not add up")?;
+        self.write_stream(sample).ok_or("a picture's units do not add up")?;
         let options = DecodeOptions::new().flush_after_decode(Flush::NoFlush);
         let decoded = self.decoder.decode_with_options(&self.scratch, options).map_err(|e| e.to_string())?;
         if let Some(picture) = decoded {

@@ -289,7 +289,7 @@ impl EmulatedArm {
             packet.insert(0, stray);
         }
         if faults.drop > 0.0 {
-            packet = packet.into_iter().filter(|_| self.chance() >= faults.drop).collect();
+            packet.retain(|_| self.chance() >= faults.drop);
         }
         let before = out.last().map_or(now, |(t, _)| (*t).max(now));
         let took = BYTE * u32::try_from(packet.len()).unwrap_or(0);
