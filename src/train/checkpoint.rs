@@ -18,7 +18,7 @@ const FILE: &str = "optimizer.safetensors";
 pub(super) struct Place {
     /// Iterations done.
     pub iteration: u64,
-    /// Seconds of training so far, over all its sessions.
+    /// Seconds of training so far, stops and resumptions included.
     pub seconds: f64,
 }
 

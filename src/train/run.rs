@@ -25,9 +25,9 @@ const STACK: usize = 64 << 20;
 /// How long a run goes on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Budget {
-    /// Minutes of training, those of earlier sessions included.
+    /// Minutes of training, those before a resumption included.
     Minutes(f32),
-    /// Iterations, those of earlier sessions included. Exactly repeatable.
+    /// Iterations, those before a resumption included. Exactly repeatable.
     Iterations(u64),
 }
 
