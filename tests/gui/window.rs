@@ -52,6 +52,10 @@ fn shipped_model() -> bool {
 impl Window {
     fn open() -> Self {
         let project = tempfile::tempdir().unwrap();
+        // Short and quick futures: the machine that tests may have little time for them.
+        std::fs::create_dir(project.path().join(".forerun")).unwrap();
+        let setup = r#"{ "format": 1, "setup": { "futures": 4, "steps": 12, "refine": 1 } }"#;
+        std::fs::write(project.path().join(".forerun/window.json"), setup).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let runtime = project.path().join("run");
