@@ -6,6 +6,12 @@ use serde_json::{Value, json};
 
 use crate::engine::{backend, device};
 
+/// Sets the process up for training and imagining; call it first in `main`, before any thread starts
+/// (see [`kernels::prepare_process`](crate::models::kernels::prepare_process)).
+pub fn prepare_process() {
+    crate::models::kernels::prepare_process();
+}
+
 /// A machine in words.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Machine {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use forerun::Failure;
 
 fn main() -> ExitCode {
+    forerun::machine::prepare_process();
     forerun_ui::cli::run(std::env::args_os(), |project| {
         forerun_ui::app::run(project).map_err(|error| Failure::new(error.to_string(), ""))
     })

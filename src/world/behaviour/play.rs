@@ -44,7 +44,7 @@ fn free(world: &World, mover: &Mover, rng: &mut Rng) -> VecDeque<Stage> {
     let (roll, gripper) = (rng.range(-60.0, 60.0), rng.range(0.0, 40.0));
     let up = mover.tip.at_height(mover.tip.z.max(low));
     let go = |tip, stop| Stage::Go {
-        aim: Aim { tip, roll, gripper, speed: 0.17, stop, pitch: None },
+        aim: Aim { tip, roll, gripper, speed: 0.12, stop, pitch: None },
         patience: 15,
         stuck: 0,
     };
@@ -55,7 +55,7 @@ fn free(world: &World, mover: &Mover, rng: &mut Rng) -> VecDeque<Stage> {
 fn push(world: &World, mover: &Mover, rng: &mut Rng) -> Option<VecDeque<Stage>> {
     let poses = world.poses();
     let gripper = rng.range(0.0, 12.0);
-    let speed = rng.range(0.09, 0.18);
+    let speed = rng.range(0.06, 0.13);
     for _ in 0..60 {
         let object = rng.below(poses.len());
         let (Some(pose), Some(spec)) = (poses.get(object), world.spec().objects.get(object)) else {
@@ -89,7 +89,7 @@ fn push(world: &World, mover: &Mover, rng: &mut Rng) -> Option<VecDeque<Stage>> 
         let height = rng.range(0.011, 0.024).min(spec.shape.half_height() * 1.2);
         let start = behind.at_height(height);
         let roll = push_roll(start, dir, mover.q[4]);
-        let mut out = approach(world, mover, start, roll, gripper, rng.range(0.15, 0.20));
+        let mut out = approach(world, mover, start, roll, gripper, rng.range(0.10, 0.14));
         out.push_back(Stage::Push(Push {
             object,
             dir,

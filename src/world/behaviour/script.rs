@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::f32::consts::PI;
 
 /// Speed of approach and of pushing, m/s.
-const FAST: f32 = 0.18;
+const FAST: f32 = 0.15;
 const STEADY: f32 = 0.12;
 
 fn go(tip: V3, roll: f32, gripper: f32, speed: f32, stop: bool) -> Stage {
