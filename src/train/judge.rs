@@ -139,6 +139,30 @@ impl Judge {
     }
 }
 
+/// Room above what held-out frames show, before a frame counts as never seen the like.
+const FAMILIAR_ROOM: f32 = 1.25;
+
+impl Judge {
+    /// The residual ([`Dreamer::residual`]) up to which a frame counts as familiar: the largest one of the held-out
+    /// start frames but for the top two percent, and a quarter on top. `None` without windows.
+    ///
+    /// # Errors
+    /// When the model cannot be run.
+    pub fn familiar(&self, model: &Dreamer) -> Result<Option<f32>, TrainError> {
+        let mut found = Vec::new();
+        for (index, start) in &self.windows {
+            let Some(episode) = self.episodes.get(*index) else { continue };
+            let mut history = self.history(episode, *start);
+            let Some(last) = history.pop() else { continue };
+            found.push(model.residual(&history, &last.frame)?);
+        }
+        found.retain(|r| r.is_finite());
+        found.sort_by(f32::total_cmp);
+        let at = (found.len() as f32 * 0.98).ceil() as usize;
+        Ok(found.get(at.saturating_sub(1)).map(|r| (r * FAMILIAR_ROOM).max(1e-6)))
+    }
+}
+
 /// Mean squared error on the 0..=1 scale.
 fn squared(a: &Frame, b: &Frame) -> f64 {
     let sum: f64 = a

@@ -235,14 +235,15 @@ impl<'a> Run<'a> {
                 saved = Instant::now();
             }
         }
-        if !self.job.judge.is_empty()
-            && let Some(mut report) = smooth
-        {
-            report.judgement = Some(self.judge()?);
-            report.progress = 1.0;
-            report.seconds_left = 0.0;
-            self.log(&report)?;
-            watch(&report);
+        if !self.job.judge.is_empty() {
+            let judgement = self.judge()?;
+            if let Some(mut report) = smooth {
+                report.judgement = Some(judgement);
+                report.progress = 1.0;
+                report.seconds_left = 0.0;
+                self.log(&report)?;
+                watch(&report);
+            }
         }
         Ok(())
     }
@@ -390,9 +391,11 @@ impl<'a> Run<'a> {
         Ok(Dreamer::from_parts(self.contract.clone(), network, String::new(), count))
     }
 
-    fn judge(&self) -> Result<Judgement, TrainError> {
+    fn judge(&mut self) -> Result<Judgement, TrainError> {
         let name = format!("{:07}.png", self.stepper.iteration);
-        self.job.judge.judge(&self.model()?, Some(&self.job.out.join("previews").join(name)))
+        let model = self.model()?;
+        self.contract.familiar_residual = self.job.judge.familiar(&model)?;
+        self.job.judge.judge(&model, Some(&self.job.out.join("previews").join(name)))
     }
 
     fn save(&self) -> Result<(), TrainError> {
