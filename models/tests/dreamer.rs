@@ -1,9 +1,10 @@
 //! The dreamer family end to end on a toy world: a square that an action moves left or right.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use forerun_models::dreamer::{
-    CHANNEL_SLOTS, Clip, Config, Dreamer, HistoryFrame, Network, Recipe, Stream, loss, patches, save_folder,
+    CHANNEL_SLOTS, Clip, Config, Dreamer, HistoryFrame, Network, Recipe, Stream, WeightFormat, loss, patches,
+    save_folder,
 };
 use forerun_models::nn::Params;
 use forerun_models::optim::{Settings, Stepper};
@@ -129,6 +130,32 @@ fn saved(stepper: &Stepper, config: &Config) -> (tempfile::TempDir, Dreamer) {
     save_folder(dir.path(), &contract(config), config, &stepper.averages().unwrap()).unwrap();
     let model = Dreamer::load(dir.path(), &Device::Cpu).unwrap();
     (dir, model)
+}
+
+#[test]
+fn rounded_weights_take_half_the_file_and_load_as_the_nearest_bf16() {
+    let (config, _, stepper, _) = train(1);
+    let dir = tempfile::tempdir().unwrap();
+    let size = |format: WeightFormat| {
+        let weights = format.round(stepper.averages().unwrap()).unwrap();
+        save_folder(dir.path(), &contract(&config), &config, &weights).unwrap();
+        std::fs::metadata(dir.path().join("model.safetensors")).unwrap().len() as f64
+    };
+    let exact = size(WeightFormat::F32);
+    let half = size(WeightFormat::Bf16);
+    assert!((0.48..0.56).contains(&(half / exact)), "{half} of {exact} bytes");
+    Dreamer::load(dir.path(), &Device::Cpu).unwrap();
+    let stored = candle_core::safetensors::load(dir.path().join("model.safetensors"), &Device::Cpu).unwrap();
+    for (name, tensor) in stepper.averages().unwrap() {
+        let numbers = |t: &Tensor| -> Vec<f32> {
+            t.to_dtype(candle_core::DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        for (exact, kept) in numbers(&tensor).iter().zip(numbers(&stored[&name])) {
+            // Eight bits: half a unit of the last place at most.
+            let room = if tensor.dims().len() > 1 { exact.abs() / 256.0 } else { 0.0 };
+            assert!((exact - kept).abs() <= room, "{name}: {exact} became {kept}");
+        }
+    }
 }
 
 fn stream(seed: u64, x: i32) -> Stream {

@@ -401,7 +401,8 @@ impl<'a> Run<'a> {
     fn save(&self) -> Result<(), TrainError> {
         let place = Place { iteration: self.stepper.iteration, seconds: self.seconds() };
         checkpoint::save(&self.job.out, &self.stepper, place, &self.settings_text)?;
-        let sha256 = save_folder(&self.job.out, &self.contract, &self.config, &self.stepper.averages()?)?;
+        let weights = self.job.settings.weights.round(self.stepper.averages()?)?;
+        let sha256 = save_folder(&self.job.out, &self.contract, &self.config, &weights)?;
         let lineage = serde_json::json!({
             "format": 1,
             "made_by": "train",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use forerun_models::dreamer::{Config, Recipe};
+use forerun_models::dreamer::{Config, Recipe, WeightFormat};
 use forerun_models::optim::{Schedule, Settings as Optimiser};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,9 @@ pub struct TrainSettings {
     pub judge_minutes: f32,
     /// Whether matrix products round their inputs to bf16 where the processor has instructions for it.
     pub bf16: bool,
+    /// How `model.safetensors` stores matrices: `f32`, or `bf16` for half the file. The checkpoint
+    /// (`optimizer.safetensors`) stays exact.
+    pub weights: WeightFormat,
     /// The mix of cases.
     pub recipe: Recipe,
     /// The optimiser.
@@ -80,6 +83,7 @@ impl Default for TrainSettings {
             checkpoint_minutes: 5.0,
             judge_minutes: 5.0,
             bf16: true,
+            weights: WeightFormat::F32,
             recipe: Recipe::default(),
             optimiser: Optimiser::default(),
             schedule: Schedule::default(),
@@ -144,6 +148,9 @@ mod tests {
         assert_eq!(read("seed = 4").unwrap().seed, 4);
         assert!(read("sizze = 'tiny'").unwrap_err().contains("sizze"));
         assert!(read("size = 'huge'").unwrap_err().contains("micro, tiny"));
+        assert_eq!(read("seed = 4").unwrap().weights, WeightFormat::F32);
+        assert_eq!(read("weights = 'bf16'").unwrap().weights, WeightFormat::Bf16);
+        assert!(read("weights = 'int8'").unwrap_err().contains("bf16"));
         assert!(read("format = 2").unwrap_err().contains("update Forerun"));
         assert!(read("= 3").is_err());
         assert!(TrainSettings::read(&dir.path().join("none.toml")).is_err());

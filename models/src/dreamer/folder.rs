@@ -186,6 +186,37 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// How the numbers of a model's matrices are stored; the network computes in f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightFormat {
+    /// As they were trained: four bytes a number.
+    #[default]
+    F32,
+    /// Matrices rounded to the nearest bfloat16: half the file, 8 bits of precision. Vectors (biases, gains) stay
+    /// f32: they are a thousandth of the file and the network is touchier about them.
+    Bf16,
+}
+
+impl WeightFormat {
+    /// The weights as they are stored.
+    ///
+    /// # Errors
+    /// When a tensor cannot be converted.
+    pub fn round(self, weights: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, ModelError> {
+        if self == Self::F32 {
+            return Ok(weights);
+        }
+        weights
+            .into_iter()
+            .map(|(name, tensor)| {
+                let narrow = tensor.dims().len() > 1;
+                Ok((name, if narrow { tensor.to_dtype(candle_core::DType::BF16)? } else { tensor }))
+            })
+            .collect()
+    }
+}
+
 /// Writes `contract.json`, `config.json` and `model.safetensors` into `folder`, each whole or not at all, the
 /// weights first and the contract (without which a folder is no model) last. Returns the weights' sha256.
 ///

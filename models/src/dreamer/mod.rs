@@ -10,7 +10,7 @@ mod rollout;
 mod words;
 
 pub use config::{CHANNEL_SLOTS, CONFIG_FORMAT, Config};
-pub use folder::{Dreamer, ModelError, save_folder};
+pub use folder::{Dreamer, ModelError, WeightFormat, save_folder};
 pub use network::{Condition, Network, Output, STEP_SIZES, Time};
 pub use objective::{Clip, Loss, Recipe, loss};
 pub use rollout::{HistoryFrame, Imagined, Rollout, Stream};
