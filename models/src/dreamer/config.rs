@@ -45,6 +45,9 @@ pub struct Config {
     pub readings: Vec<String>,
     /// Base of the rotary position embeddings.
     pub rope_base: f32,
+    /// Displacements along a side of a patch by which the frame before is moved; 0 = it is copied as it is.
+    #[serde(default)]
+    pub motion_cells: usize,
 }
 
 impl Config {
@@ -72,6 +75,7 @@ impl Config {
             embodiments: 8,
             readings: super::heads::tabletop_readings(),
             rope_base: 100.0,
+            motion_cells: 4,
         }
     }
 
@@ -177,6 +181,7 @@ impl Config {
             ("registers", self.registers, 1024),
             ("embodiments", self.embodiments, 4096),
             ("readings", self.readings.len(), 4096),
+            ("motion_cells", self.motion_cells, 64),
         ];
         limits
             .iter()

@@ -5,8 +5,9 @@
 //! (as DIAMOND joins past frames to the noisy one, Alonso et al. 2024, <https://arxiv.org/abs/2405.12399>), so
 //! that every step of a clip is trained with a clean past, and a generated frame costs exactly as many passes as
 //! it has denoising steps: no extra pass fills the cache. The network predicts the clean target (x-prediction,
-//! Li & He 2025, <https://arxiv.org/abs/2511.13720>) as a gated mix of the context and a fresh patch: what does
-//! not move costs nothing to learn.
+//! Li & He 2025, <https://arxiv.org/abs/2511.13720>) as a gated mix of the context, moved along displacements that
+//! the network predicts, and a fresh patch: what rests costs nothing to learn, and what moves need not be drawn anew
+//! (Finn et al. 2016, <https://arxiv.org/abs/1605.07157>).
 //!
 //! Conditioning (action, state, noise level, denoising step size, text, embodiment) enters every block through
 //! adaptive norms that start as the identity, and the action is also added to every token of its step: actions
@@ -17,9 +18,10 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use super::config::{CHANNEL_SLOTS, Config};
 use super::heads::head_width;
 use super::words::Words;
+use crate::kernels::warp::Warp;
 use crate::nn::ops::{
     RopeTable, TimeCache, attention_space, attention_time, gate_residual, linear, norm_modulate,
-    rope_axial_2d, rope_table, silu, swiglu,
+    rope_axial_2d, rope_table, silu, swiglu, warp,
 };
 use crate::nn::params::{Init, Params};
 
@@ -32,6 +34,8 @@ const CHANNEL_FEATURES: usize = 2 + 2 * HARMONICS;
 const LEVEL_HARMONICS: usize = 6;
 /// Numbers a noise level.
 const LEVEL_FEATURES: usize = 1 + 2 * LEVEL_HARMONICS;
+/// Pixels of displacement for an output of 1: a few pixels a step are usual.
+const MOTION_SCALE: f64 = 4.0;
 /// Denoising step sizes that the network can tell apart: 1 (one step does it all), 1/2, 1/4, 1/8.
 pub const STEP_SIZES: usize = 4;
 
@@ -61,6 +65,8 @@ pub struct Condition {
 pub struct Output {
     /// Predicted clean targets `[B*T, P, V]`, -1 to 1 (not clamped).
     pub frames: Tensor,
+    /// The context moved along the predicted displacements, `[B*T, P, V]`; absent without motion.
+    pub moved: Option<Tensor>,
     /// Head outputs `[B*T, head_width]`: read-outs, next state, action.
     pub heads: Tensor,
 }
@@ -137,6 +143,7 @@ pub struct Network {
     last_modulation_bias: Tensor,
     patch_out: Tensor,
     patch_out_bias: Tensor,
+    motion: Option<(Tensor, Tensor)>,
     head: Tensor,
     head_bias: Tensor,
     space_rope: RopeTable,
@@ -210,6 +217,15 @@ impl Network {
                 &[v + pixels],
                 Init::Pattern { period: v + pixels, from: v, value: -2.0 },
             )?,
+            motion: match config.motion_cells {
+                0 => None,
+                cells => {
+                    let out = 2 * cells * cells;
+                    // A fresh network moves nothing.
+                    let weight = params.tensor("motion.weight", &[out, d], Init::Const(0.0))?;
+                    Some((weight, params.tensor("motion.bias", &[out], Init::Const(0.0))?))
+                }
+            },
             head: params.tensor("head.weight", &[head, d], Init::fan_in(d))?,
             head_bias: params.tensor("head.bias", &[head], Init::Const(0.0))?,
             space_rope: rope_axial_2d(rows, cols, config.registers, hd / 2, config.rope_base),
@@ -334,7 +350,18 @@ impl Network {
         let x = norm_modulate(&x, &m, 0, 1, EPS)?;
         let registers = x.narrow(1, p, self.config.registers)?.mean(1)?;
         let heads = linear(&registers, &self.head, Some(&self.head_bias))?;
-        let out = linear(&x.narrow(1, 0, p)?.contiguous()?, &self.patch_out, Some(&self.patch_out_bias))?;
+        let tokens = x.narrow(1, 0, p)?.contiguous()?;
+        let out = linear(&tokens, &self.patch_out, Some(&self.patch_out_bias))?;
+        let moved = match &self.motion {
+            Some((weight, bias)) => {
+                let (rows, cols) = self.config.grid();
+                let (patch, cells) = (self.config.patch, self.config.motion_cells);
+                let field = linear(&tokens, weight, Some(bias))?.affine(MOTION_SCALE, 0.0)?;
+                Some(warp(&context, &field, Warp { rows, cols, patch, cells })?)
+            }
+            None => None,
+        };
+        let context = moved.clone().unwrap_or(context);
         let fresh = out.narrow(D::Minus1, 0, v)?;
         let gate = candle_nn::ops::sigmoid(&out.narrow(D::Minus1, v, v / 3)?.contiguous()?)?;
         // Where there is no context the gate is fully open.
@@ -343,7 +370,7 @@ impl Network {
         let gate = gate.reshape((groups, p, v / 3, 1))?;
         let change = (fresh - &context)?.reshape((groups, p, v / 3, 3))?;
         let frames = (context + change.broadcast_mul(&gate)?.reshape((groups, p, v))?)?;
-        Ok(Output { frames, heads })
+        Ok(Output { frames, moved, heads })
     }
 
     /// Channel values and masks to features `[G, CHANNEL_SLOTS * CHANNEL_FEATURES]`.

@@ -65,6 +65,9 @@ pub struct Recipe {
     pub change_weight: f32,
     /// Change of a colour, on the -1..=1 scale, from which a pixel counts as changing.
     pub change_threshold: f32,
+    /// Weight of the loss of the moved context against the target: it teaches the displacements wherever the frame
+    /// is drawn anew at present.
+    pub motion_weight: f32,
     /// Weight of the read-outs' loss.
     pub readings_weight: f32,
     /// Weight of the loss of next state and inverse dynamics.
@@ -85,6 +88,7 @@ impl Default for Recipe {
             own_past: 0.0,
             change_weight: 6.0,
             change_threshold: 0.06,
+            motion_weight: 0.2,
             readings_weight: 0.05,
             channels_weight: 0.05,
         }
@@ -130,7 +134,13 @@ fn draw(clip: &Clip, recipe: &Recipe, random: &Random, steps: usize) -> Draw {
     let flow = u(2) < if action { recipe.flow_share } else { recipe.flow_share_words };
     let own_past = action && !flow && u(3) < recipe.own_past;
     let nothing = !own_past && u(4) < recipe.from_nothing;
-    let known_states = if u(5) < 0.3 { 0 } else { 1 + random.below(6, steps as u32) as usize };
+    // Known through the whole clip as often as for a part of it: a future that is imagined goes on from its own
+    // read-out of the joints.
+    let known_states = match u(5) {
+        u if u < 0.2 => 0,
+        u if u < 0.6 => 1 + random.below(6, steps as u32) as usize,
+        _ => steps,
+    };
     let noisy = !own_past && u(7) < recipe.context_noise_share;
     let context_noise = if noisy { u(8) * recipe.context_noise } else { 0.0 };
     Draw { flow, action, text, nothing, known_states, own_past, context_noise }
@@ -227,12 +237,20 @@ pub fn loss(
 
     let squared = (&output.frames - &target)?.sqr()?;
     let weights = Tensor::from_vec(weights, shape, device)?;
-    let frames = (&squared * weights)?.mean_all()?;
+    let frames = (&squared * &weights)?.mean_all()?;
+    let motion = match &output.moved {
+        Some(moved) => Some(((moved - &target)?.sqr()? * &weights)?.mean_all()?),
+        None => None,
+    };
     let sharp = sharp_error(&squared, &draws, steps)?;
     let (readings, channels) = head_losses(&output, clips, &draws, config, steps, device)?;
     let total = (&frames
         + (readings.affine(f64::from(recipe.readings_weight), 0.0)?
             + channels.affine(f64::from(recipe.channels_weight), 0.0)?)?)?;
+    let total = match motion {
+        Some(motion) => (total + motion.affine(f64::from(recipe.motion_weight), 0.0)?)?,
+        None => total,
+    };
     Ok(Loss { frames: frames.to_scalar()?, readings: readings.to_scalar()?, sharp, total })
 }
 

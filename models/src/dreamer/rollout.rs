@@ -336,7 +336,11 @@ impl Rollout<'_> {
         let out = self.read(&frames, &heads);
         self.present = frames;
         self.has_present = true;
-        self.states.iter_mut().for_each(|state| *state = None);
+        // Where numbers drive a future, the network's own reading of the joints goes on where the recorded one ends:
+        // it keeps the arm in its place through frames that show little of it. Words alone leave the joints open.
+        for ((state, imagined), action) in self.states.iter_mut().zip(&out).zip(actions) {
+            *state = state.take().and(action.as_ref()).map(|_| imagined.state.clone());
+        }
         self.t += 1;
         self.imagined += 1;
         Ok(out)

@@ -22,6 +22,7 @@ pub mod optim;
 mod pool;
 pub mod precision;
 pub mod threads;
+pub mod warp;
 
 pub use multiversion::{Level, level};
 pub use precision::Precision;

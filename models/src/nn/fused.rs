@@ -11,6 +11,7 @@ use super::RopeTable;
 use super::ops::QK_EPS;
 use crate::kernels::attention::{self, Heads, Time, Turn, Turns};
 use crate::kernels::norm::{self, Groups};
+use crate::kernels::warp::Warp;
 use crate::kernels::{elementwise, gemm};
 
 /// Whether the kernels can take all these tensors.
@@ -270,6 +271,41 @@ impl CustomOp3 for GateResidual {
 
 pub(super) fn gate_residual(x: &Tensor, y: &Tensor, m: &Tensor, gate_at: usize) -> Result<Tensor> {
     x.apply_op3(y, m, GateResidual { g: groups(x, m)?, gate_at })
+}
+
+impl CustomOp2 for Warp {
+    fn name(&self) -> &'static str {
+        "fused-warp"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        f: &CpuStorage,
+        lf: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = numbers(x, lx)?;
+        let mut y = vec![0.0; x.len()];
+        self.forward(x, numbers(f, lf)?, &mut y);
+        done(y, lx.shape())
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        f: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let mut df = vec![0.0; f.elem_count()];
+        read([x, f, &dy.contiguous()?], |[x, f, dy]| self.backward(x, f, dy, &mut df))?;
+        Ok((None, Some(tensor(df, f)?)))
+    }
+}
+
+pub(super) fn warp(x: &Tensor, field: &Tensor, shape: Warp) -> Result<Tensor> {
+    x.apply_op2(field, shape)
 }
 
 struct SwiGlu {

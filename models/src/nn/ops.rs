@@ -8,6 +8,7 @@ use candle_core::{D, Result, Tensor};
 pub use super::rope::{RopeTable, rope_axial_2d, rope_table};
 pub use super::time_cache::TimeCache;
 use super::{fused, stock};
+use crate::kernels::warp::Warp;
 
 /// Epsilon of the RMS norm of queries and keys.
 pub const QK_EPS: f64 = 1e-6;
@@ -65,6 +66,24 @@ pub fn gate_residual(x: &Tensor, y: &Tensor, m: &Tensor, gate_at: usize) -> Resu
         return stock::gate_residual(x, y, m, gate_at);
     }
     fused::gate_residual(x, y, m, gate_at)
+}
+
+/// Pictures `x [G, P, V]` (patches, see [`crate::dreamer::patches`]) fetched along displacements in pixels
+/// `field [G, P, 2 * cells^2]`: see [`Warp`]. The pictures are data: no gradient goes to them.
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together, or the pictures are part of what is differentiated.
+pub fn warp(x: &Tensor, field: &Tensor, shape: Warp) -> Result<Tensor> {
+    let (g, p, v) = x.dims3()?;
+    let patches = shape.rows * shape.cols;
+    let wanted = (g, patches, 2 * shape.cells * shape.cells);
+    if (p, v) != (patches, shape.patch * shape.patch * 3) || field.dims3()? != wanted || shape.cells == 0 {
+        candle_core::bail!("warp: pictures {:?} and field {:?} do not fit {shape:?}", x.dims(), field.dims());
+    }
+    if x.track_op() {
+        candle_core::bail!("warp gives no gradient to its pictures; detach them");
+    }
+    if fused::usable(&[x, field]) { fused::warp(x, field, shape) } else { stock::warp(x, field, shape) }
 }
 
 /// `silu(a) * b` for `ab [.., 2F]`, `a` being the first `F` columns (Shazeer 2020,

@@ -8,6 +8,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::RopeTable;
 use super::ops::QK_EPS;
+use crate::kernels::warp::Warp;
 
 /// `x [.., K]` times `w [N, K]` transposed, plus `b [N]`.
 ///
@@ -42,6 +43,77 @@ fn normalise(x: &Tensor, eps: f64) -> Result<Tensor> {
 /// Part `at` of the modulation `m [G, C*D]`, as `[G, 1, D]`.
 fn part(m: &Tensor, at: usize, d: usize) -> Result<Tensor> {
     m.narrow(1, at * d, d)?.unsqueeze(1)
+}
+
+/// See [`super::ops::warp`].
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together.
+pub fn warp(x: &Tensor, field: &Tensor, shape: Warp) -> Result<Tensor> {
+    let Warp { rows, cols, patch, cells } = shape;
+    let (g, _, _) = x.dims3()?;
+    let (h, w) = (rows * patch, cols * patch);
+    let (dtype, device) = (x.dtype(), x.device());
+    // Patch by patch to line by line.
+    let lines = |t: &Tensor, side: usize, last: usize| -> Result<Tensor> {
+        t.to_dtype(DType::F32)?
+            .reshape(&[g, rows, cols, side, side, last][..])?
+            .permute(vec![0, 1, 3, 2, 4, 5])?
+            .contiguous()?
+            .reshape((g, rows * side * cols * side, last))
+    };
+    let picture = lines(x, patch, 3)?;
+    let field = lines(field, cells, 2)?;
+    // Interpolation between cells along one axis as a matrix `[pixels, cells]`.
+    let axis = |pixels: usize, cells_all: usize| -> Result<Tensor> {
+        let mut m = vec![0.0_f32; pixels * cells_all];
+        let last = cells_all.saturating_sub(1);
+        for (i, row) in m.chunks_mut(cells_all.max(1)).enumerate() {
+            let place = ((i as f32 + 0.5) * cells as f32 / patch as f32 - 0.5).max(0.0).min(last as f32);
+            let a = place as usize;
+            let share = place - a as f32;
+            for (k, weight) in [(a, 1.0 - share), ((a + 1).min(last), share)] {
+                if let Some(slot) = row.get_mut(k) {
+                    *slot += weight;
+                }
+            }
+        }
+        Tensor::from_vec(m, (pixels, cells_all), device)
+    };
+    // [G, cells down, cells right * 2] -> [G, H, cells right, 2] -> [G, 2, H, W]
+    let field = field.reshape((g, rows * cells, cols * cells * 2))?;
+    let field = axis(h, rows * cells)?.broadcast_left(g)?.contiguous()?.matmul(&field)?;
+    let field = field.reshape((g, h, cols * cells, 2))?.permute((0, 3, 1, 2))?.contiguous()?;
+    let across = axis(w, cols * cells)?.t()?.contiguous()?;
+    let field = field.reshape((g * 2 * h, cols * cells))?.matmul(&across)?.reshape((g, 2, h, w))?;
+    let place = |which: usize, length: usize| -> Result<[Tensor; 3]> {
+        let along: Vec<f32> =
+            (0..h * w).map(|i| if which == 0 { (i % w) as f32 } else { (i / w) as f32 }).collect();
+        let along = Tensor::from_vec(along, (1, h, w), device)?;
+        let last = length.saturating_sub(1) as f64;
+        let at = field.narrow(1, which, 1)?.squeeze(1)?.broadcast_add(&along)?.clamp(0.0, last)?;
+        let a = at.detach().floor()?;
+        let b = (&a + 1.0)?.clamp(0.0, last)?;
+        let share = (at - &a)?;
+        Ok([a, b, share])
+    };
+    let [xa, xb, u] = place(0, w)?;
+    let [ya, yb, v] = place(1, h)?;
+    let fetch = |y: &Tensor, x: &Tensor| -> Result<Tensor> {
+        let index = (y.affine(w as f64, 0.0)? + x)?.reshape((g, h * w, 1))?.to_dtype(DType::U32)?;
+        picture.gather(&index.broadcast_as((g, h * w, 3))?.contiguous()?, 1)
+    };
+    let u = u.reshape((g, h * w, 1))?;
+    let v = v.reshape((g, h * w, 1))?;
+    let (aa, ab, ba, bb) = (fetch(&ya, &xa)?, fetch(&ya, &xb)?, fetch(&yb, &xa)?, fetch(&yb, &xb)?);
+    let top = (&aa + (ab - &aa)?.broadcast_mul(&u)?)?;
+    let low = (&ba + (bb - &ba)?.broadcast_mul(&u)?)?;
+    let out = (&top + (low - &top)?.broadcast_mul(&v)?)?;
+    out.reshape(&[g, rows, patch, cols, patch, 3][..])?
+        .permute(vec![0, 1, 3, 2, 4, 5])?
+        .contiguous()?
+        .reshape((g, rows * cols, patch * patch * 3))?
+        .to_dtype(dtype)
 }
 
 /// See [`super::ops::norm_modulate`].
