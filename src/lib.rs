@@ -6,6 +6,7 @@ pub use forerun_models as models;
 pub use forerun_models::Frame;
 
 pub mod bench;
+pub mod compare;
 pub mod dataset;
 pub mod engine;
 pub mod failure;

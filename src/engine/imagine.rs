@@ -10,7 +10,7 @@ use super::job::{JobContext, JobEnd};
 use super::models::Loaded;
 use super::protocol::{Event, Reading};
 use super::record::{
-    ActionsRecord, FileHash, FrameRecord, FutureRecord, ModelRef, RECORD_FILE, RECORD_FORMAT,
+    ActionsRecord, FileHash, FrameRecord, FutureRecord, ModelRef, RECORD_FILE, RECORD_FORMAT, STATE_PREFIX,
     StartFrameRecord, StartRecord, Timings,
 };
 use super::start::Resolved;
@@ -139,8 +139,11 @@ fn run_batch(
         let row = plan.rows.as_ref().and_then(|rows| rows.get(step)).cloned();
         let imagined = rollout.step(&vec![row; seeds.len()])?;
         first.get_or_insert_with(Instant::now);
-        for (writer, imagined) in writers.iter_mut().zip(imagined) {
+        for (writer, mut imagined) in writers.iter_mut().zip(imagined) {
             let Some(writer) = writer else { continue };
+            let states = plan.loaded.info.contract.state.iter().zip(&imagined.state);
+            let states = states.map(|(channel, value)| (format!("{STATE_PREFIX}{}", channel.name), *value));
+            imagined.reading.extend(states);
             let reading = Reading { values: imagined.reading.clone() };
             send_frame(context, writer.seed, step + 1, &imagined.frame, reading);
             writer.add(imagined)?;

@@ -11,6 +11,9 @@ use crate::failure::Failure;
 pub const RECORD_FORMAT: u32 = 1;
 /// File name of the record in a future's folder.
 pub const RECORD_FILE: &str = "future.json";
+/// What the names of readings begin with that are the robot's state as the model believes it: `state.elbow_flex.pos`, in
+/// the unit of the contract's state channel.
+pub const STATE_PREFIX: &str = "state.";
 
 /// A file of the future's folder.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

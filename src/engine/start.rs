@@ -159,7 +159,7 @@ fn from_clip(
 }
 
 /// Frames of a source a model's frame (at least 1), and what a person should know about it.
-pub(super) fn stride_of(fps: f64, rate: f64, what: &str) -> (f64, Option<String>) {
+pub(crate) fn stride_of(fps: f64, rate: f64, what: &str) -> (f64, Option<String>) {
     let usable = fps.is_finite() && fps > 0.0 && rate > 0.0;
     let stride = if usable { fps / rate } else { 1.0 };
     if (stride - 1.0).abs() < 0.02 {

@@ -1,5 +1,6 @@
 //! Clips out: MP4 with H.264, GIF.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::h264::H264Encoder;
@@ -37,34 +38,45 @@ impl Mp4Options {
 /// # Errors
 /// When there are no frames, they differ in size, or the size is outside 16 x 16 to 3840 x 2160.
 pub fn encode_mp4(frames: &[Frame], options: Mp4Options) -> Result<Vec<u8>> {
-    let Some(first) = frames.first() else {
-        return Err(MediaError::encode("a clip without frames", "Give at least one frame"));
-    };
-    let (longer, shorter) = (first.width.max(first.height), first.width.min(first.height));
-    if shorter < 16 || longer > 3840 || shorter > 2160 {
-        return Err(MediaError::encode(
-            format!("a clip of {} x {} pixels", first.width, first.height),
-            "Choose a size of 16 x 16 to 3840 x 2160",
-        ));
-    }
+    encode_mp4_each(frames.iter().map(|frame| Ok(Cow::Borrowed(frame))), options)
+}
+
+/// As [`encode_mp4`], asking for one frame after another, so that long and large clips never lie in memory as pixels.
+///
+/// # Errors
+/// As [`encode_mp4`]; the first error among the frames.
+pub fn encode_mp4_each<'a>(
+    frames: impl Iterator<Item = Result<Cow<'a, Frame>>>,
+    options: Mp4Options,
+) -> Result<Vec<u8>> {
     let mut encoder = H264Encoder::new(options.fps, options.gop, options.quantiser)?;
-    let mut samples = Vec::with_capacity(frames.len());
+    let mut samples = Vec::new();
+    let mut first = None;
     let mut size = (0, 0);
-    for (i, frame) in frames.iter().enumerate() {
-        if (frame.width, frame.height) != (first.width, first.height) {
+    for (i, frame) in frames.enumerate() {
+        let frame = frame?;
+        let (width, height) = *first.get_or_insert((frame.width, frame.height));
+        let (longer, shorter) = (width.max(height), width.min(height));
+        if shorter < 16 || longer > 3840 || shorter > 2160 {
             return Err(MediaError::encode(
-                format!(
-                    "frame {i} is {} x {}, the first is {} x {}",
-                    frame.width, frame.height, first.width, first.height
-                ),
+                format!("a clip of {width} x {height} pixels"),
+                "Choose a size of 16 x 16 to 3840 x 2160",
+            ));
+        }
+        if (frame.width, frame.height) != (width, height) {
+            return Err(MediaError::encode(
+                format!("frame {i} is {} x {}, the first is {width} x {height}", frame.width, frame.height),
                 "All frames of a clip must have one size",
             ));
         }
-        let yuv = from_frame(frame).ok_or_else(|| {
+        let yuv = from_frame(&frame).ok_or_else(|| {
             MediaError::encode(format!("frame {i} is not sound"), "It must have width * height * 3 bytes")
         })?;
         size = (yuv.width, yuv.height);
         samples.push(encoder.encode(&yuv)?);
+    }
+    if samples.is_empty() {
+        return Err(MediaError::encode("a clip without frames", "Give at least one frame"));
     }
     let track = Track {
         width: size.0 as u16,
@@ -93,6 +105,17 @@ pub fn write_gif(path: &Path, frames: &[Frame], fps: f64) -> Result<()> {
     if frames.is_empty() {
         return Err(MediaError::encode("a clip without frames", "Give at least one frame"));
     }
-    let bytes = super::gif::encode_gif(frames, fps)?;
+    let bytes = encode_gif_each(frames.iter().map(|frame| Ok(Cow::Borrowed(frame))), fps)?;
     super::picture::write_file(path, &bytes)
+}
+
+/// An endlessly looping GIF in memory, asking for one frame after another.
+///
+/// # Errors
+/// When there is no frame or one is not sound; the first error among the frames.
+pub fn encode_gif_each<'a>(
+    frames: impl Iterator<Item = Result<Cow<'a, Frame>>>,
+    fps: f64,
+) -> Result<Vec<u8>> {
+    super::gif::encode_gif(frames, fps)
 }

@@ -1,5 +1,6 @@
 //! Animated GIFs in and out.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -57,7 +58,10 @@ pub(super) fn read_gif(path: &Path) -> Result<(Vec<Frame>, f64)> {
 }
 
 /// An endlessly looping GIF in memory. Each frame gets its own 256 colours.
-pub(super) fn encode_gif(frames: &[Frame], fps: f64) -> Result<Vec<u8>> {
+pub(super) fn encode_gif<'a>(
+    frames: impl Iterator<Item = Result<Cow<'a, Frame>>>,
+    fps: f64,
+) -> Result<Vec<u8>> {
     let failed = |e: String| MediaError::encode(format!("GIF: {e}"), "Export it as MP4 instead");
     if !(fps.is_finite() && fps > 0.0) {
         return Err(MediaError::encode(format!("{fps} frames a second"), "Choose a rate of 1 to 50"));
@@ -67,8 +71,10 @@ pub(super) fn encode_gif(frames: &[Frame], fps: f64) -> Result<Vec<u8>> {
     encoder.set_repeat(Repeat::Infinite).map_err(|e| failed(e.to_string()))?;
     // GIF counts in hundredths of a second; carrying the rest keeps the total time right.
     let step = 100.0 / fps.min(50.0);
-    let mut due = 0.0f64;
+    let (mut due, mut count) = (0.0f64, 0usize);
     for frame in frames {
+        let frame = frame?;
+        count += 1;
         let from = due.round();
         due += step;
         let hundredths = (due.round() - from).max(2.0);
@@ -85,5 +91,8 @@ pub(super) fn encode_gif(frames: &[Frame], fps: f64) -> Result<Vec<u8>> {
             .map_err(|e| failed(e.to_string()))?;
     }
     drop(encoder);
+    if count == 0 {
+        return Err(MediaError::encode("a clip without frames", "Give at least one frame"));
+    }
     Ok(out)
 }

@@ -27,7 +27,7 @@ pub use clip::{ClipReader, read_clip};
 pub use describe::{Description, describe};
 pub use error::MediaError;
 pub(crate) use error::advice;
-pub use export::{Mp4Options, encode_mp4, write_gif, write_mp4};
+pub use export::{Mp4Options, encode_gif_each, encode_mp4, encode_mp4_each, write_gif, write_mp4};
 pub use picture::{MAX_PIXELS, decode_picture, encode_png, picture_size, read_picture, write_png};
 pub use sniff::{Kind, sniff, sniff_file};
 

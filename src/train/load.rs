@@ -178,7 +178,7 @@ fn episode(set: &Dataset, index: usize, config: &Config, channels: &Channels) ->
         .collect::<Result<Vec<_>, _>>()?;
     let action = rows(numbers.actions(), &channels.actions)?;
     let state = rows(numbers.state(), &channels.state)?;
-    let readings = readings(&numbers, set.scene(index));
+    let readings = label_readings(&numbers, set.scene(index));
     let done = numbers.columns.get("label.success").map(|success| success.values.contains(&1.0));
     Ok(Episode {
         prompt: Some(numbers.task.clone()).filter(|task| !task.trim().is_empty()),
@@ -210,8 +210,12 @@ fn rows(matrix: Option<&Matrix>, channels: &[Channel]) -> Result<Vec<Vec<f32>>, 
         .collect())
 }
 
-/// What the heads should read, from the columns that the virtual world writes; empty for other data.
-fn readings(numbers: &dataset::Episode, scene: Option<&serde_json::Value>) -> Vec<Vec<(String, f32)>> {
+/// What the heads should read off each frame of an episode (names and units of `readings_of`), from the columns that the
+/// virtual world writes and the episode's scene; empty for other data.
+pub fn label_readings(
+    numbers: &dataset::Episode,
+    scene: Option<&serde_json::Value>,
+) -> Vec<Vec<(String, f32)>> {
     let Some(scene) = scene.and_then(|scene| serde_json::from_value::<SceneSpec>(scene.clone()).ok()) else {
         return Vec::new();
     };

@@ -14,7 +14,7 @@ pub use episodes::{Episode, Library, channel_of};
 pub use error::TrainError;
 pub use from_world::{episode_of, readings_of};
 pub use judge::{Judge, Judgement};
-pub use load::{Channels, Loaded, PICTURE_MEMORY, channels_of, load};
+pub use load::{Channels, Loaded, PICTURE_MEMORY, channels_of, label_readings, load};
 pub use run::{Budget, Report, TrainJob, run};
 pub use settings::{ClipMix, TrainSettings};
 pub use start::{Stage, start};

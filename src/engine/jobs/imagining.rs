@@ -122,6 +122,20 @@ fn rows(
     })
 }
 
+/// What [`rows`] finds, for those who vary it before they ask: one row a step in the contract's order; `None` = free.
+///
+/// # Errors
+/// The actions cannot be read or do not fit the contract.
+pub fn track_of(
+    actions: &Actions,
+    start: &Start,
+    resolved: &Resolved,
+    contract: &Contract,
+    steps: usize,
+) -> Result<Option<Vec<Vec<f32>>>, Failure> {
+    rows(actions, start, resolved, contract, steps).map(|(_, rows)| rows)
+}
+
 /// The recorded actions of an episode from frame `offset` on. Where the dataset is faster than the model, the last
 /// action before each of the model's frames counts: it is the target in force when that frame is taken.
 fn episode_rows(

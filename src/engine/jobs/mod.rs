@@ -9,7 +9,7 @@ mod saved;
 use super::models::ModelStore;
 
 pub use crate::score::job::score;
-pub use imagining::{again, imagine};
+pub use imagining::{again, imagine, track_of};
 pub use loading::warm;
 pub use looking::{preview, world_frame};
 pub use recording::record;
