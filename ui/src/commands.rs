@@ -65,6 +65,62 @@ pub enum Command {
     ShowModel,
     /// Open another project.
     OpenProject,
+    /// Go to the World screen.
+    ShowWorld,
+    /// Go to the Compare screen.
+    ShowCompare,
+    /// Lay the futures of the shown run side by side on the Compare screen.
+    CompareRun,
+    /// Put the selected future into the set of the Compare screen.
+    ComparePane,
+    /// Select the next pane.
+    NextPane,
+    /// Select the pane before.
+    PreviousPane,
+    /// Move the selected pane one place to the left.
+    PaneLeft,
+    /// Move the selected pane one place to the right.
+    PaneRight,
+    /// Pin the selected pane, or unpin it.
+    PinPane,
+    /// Leave the selected pane out of the set's views, or take it in.
+    MutePane,
+    /// Take the selected pane out of the set.
+    RemovePane,
+    /// Take all panes out that are not pinned.
+    ClearPanes,
+    /// Enlarge what all panes show.
+    ZoomPanesIn,
+    /// Show more of the pictures.
+    ZoomPanesOut,
+    /// Show the whole pictures.
+    ZoomPanesWhole,
+    /// Make the selected pane the first of the pair.
+    MarkA,
+    /// Make the selected pane the second of the pair.
+    MarkB,
+    /// The two of the pair change places.
+    SwapPair,
+    /// Make the two futures that differ most the pair.
+    MostDifferent,
+    /// All panes side by side.
+    LookSide,
+    /// The pair along a line.
+    LookWipe,
+    /// The pair, one shining through the other.
+    LookOnion,
+    /// What is brighter and what is darker.
+    LookSigned,
+    /// How large the difference is.
+    LookHeat,
+    /// The pair in turn.
+    LookFlicker,
+    /// The mean of the set.
+    LookMean,
+    /// Where the futures of the set lie apart.
+    LookSpread,
+    /// The future in the middle of the set.
+    LookMedian,
     /// Search all commands.
     Palette,
     /// Keyboard shortcuts.
@@ -140,6 +196,34 @@ impl Command {
             Self::ToggleSmooth => &c.toggle_smooth,
             Self::ShowModel => &c.show_model,
             Self::OpenProject => &c.open_project,
+            Self::ShowWorld => &c.show_world,
+            Self::ShowCompare => &c.show_compare,
+            Self::CompareRun => &c.compare_run,
+            Self::ComparePane => &c.compare_pane,
+            Self::NextPane => &c.next_pane,
+            Self::PreviousPane => &c.previous_pane,
+            Self::PaneLeft => &c.pane_left,
+            Self::PaneRight => &c.pane_right,
+            Self::PinPane => &c.pin_pane,
+            Self::MutePane => &c.mute_pane,
+            Self::RemovePane => &c.remove_pane,
+            Self::ClearPanes => &c.clear_panes,
+            Self::ZoomPanesIn => &c.zoom_panes_in,
+            Self::ZoomPanesOut => &c.zoom_panes_out,
+            Self::ZoomPanesWhole => &c.zoom_panes_whole,
+            Self::MarkA => &c.mark_a,
+            Self::MarkB => &c.mark_b,
+            Self::SwapPair => &c.swap_pair,
+            Self::MostDifferent => &c.most_different,
+            Self::LookSide => &c.look_side,
+            Self::LookWipe => &c.look_wipe,
+            Self::LookOnion => &c.look_onion,
+            Self::LookSigned => &c.look_signed,
+            Self::LookHeat => &c.look_heat,
+            Self::LookFlicker => &c.look_flicker,
+            Self::LookMean => &c.look_mean,
+            Self::LookSpread => &c.look_spread,
+            Self::LookMedian => &c.look_median,
             Self::Palette => &c.palette,
             Self::Shortcuts => &c.shortcuts,
             Self::ToggleLog => &c.toggle_log,
@@ -179,6 +263,33 @@ impl Command {
             Self::PreviousRun => vec![with(Modifiers::ALT, Key::ArrowLeft)],
             Self::NextRun => vec![with(Modifiers::ALT, Key::ArrowRight)],
             Self::ShowModel => vec![with(CTRL, Key::I)],
+            Self::ShowWorld => vec![with(CTRL, Key::Num1)],
+            Self::ShowCompare => vec![with(CTRL, Key::Num2)],
+            Self::CompareRun => vec![with(CTRL, Key::D)],
+            Self::ComparePane => vec![with(CTRL_SHIFT, Key::D)],
+            Self::NextPane => vec![bare(none, Key::ArrowDown)],
+            Self::PreviousPane => vec![bare(none, Key::ArrowUp)],
+            Self::PaneLeft => vec![with(CTRL, Key::ArrowLeft)],
+            Self::PaneRight => vec![with(CTRL, Key::ArrowRight)],
+            Self::PinPane => vec![bare(none, Key::P)],
+            Self::MutePane => vec![bare(none, Key::M)],
+            Self::RemovePane => vec![bare(none, Key::Delete)],
+            Self::ZoomPanesIn => vec![bare(none, Key::Plus), bare(none, Key::Equals)],
+            Self::ZoomPanesOut => vec![bare(none, Key::Minus)],
+            Self::ZoomPanesWhole => vec![bare(none, Key::Num0)],
+            Self::MarkA => vec![bare(none, Key::A)],
+            Self::MarkB => vec![bare(none, Key::B)],
+            Self::SwapPair => vec![bare(none, Key::S)],
+            Self::MostDifferent => vec![bare(none, Key::D)],
+            Self::LookSide => vec![bare(none, Key::Num1)],
+            Self::LookWipe => vec![bare(none, Key::Num2)],
+            Self::LookOnion => vec![bare(none, Key::Num3)],
+            Self::LookSigned => vec![bare(none, Key::Num4)],
+            Self::LookHeat => vec![bare(none, Key::Num5)],
+            Self::LookFlicker => vec![bare(none, Key::Num6)],
+            Self::LookMean => vec![bare(none, Key::Num7)],
+            Self::LookSpread => vec![bare(none, Key::Num8)],
+            Self::LookMedian => vec![bare(none, Key::Num9)],
             Self::Palette => vec![with(CTRL_SHIFT, Key::P), with(CTRL, Key::P)],
             Self::Shortcuts => vec![bare(none, Key::F1)],
             Self::ToggleLog => vec![with(CTRL, Key::L)],
@@ -187,6 +298,7 @@ impl Command {
             Self::ZoomIn
             | Self::ZoomOut
             | Self::ZoomReset
+            | Self::ClearPanes
             | Self::ClearStart
             | Self::MoreFutures
             | Self::FewerFutures
@@ -222,6 +334,24 @@ impl Command {
             Self::PreviousRun => Icon::ChevronLeft,
             Self::NextRun => Icon::ChevronRight,
             Self::ShowModel => Icon::Model,
+            Self::ShowWorld => Icon::World,
+            Self::ShowCompare => Icon::Compare,
+            Self::CompareRun => Icon::Compare,
+            Self::ComparePane => Icon::Plus,
+            Self::NextPane => Icon::ChevronRight,
+            Self::PreviousPane => Icon::ChevronLeft,
+            Self::PaneLeft => Icon::ChevronLeft,
+            Self::PaneRight => Icon::ChevronRight,
+            Self::PinPane => Icon::Pin,
+            Self::MutePane => Icon::Mute,
+            Self::RemovePane => Icon::Trash,
+            Self::ClearPanes => Icon::Trash,
+            Self::ZoomPanesIn => Icon::Plus,
+            Self::ZoomPanesOut => Icon::Minus,
+            Self::ZoomPanesWhole => Icon::Expand,
+            Self::SwapPair => Icon::Swap,
+            Self::MostDifferent => Icon::Spark,
+            Self::LookSide => Icon::Grid,
             Self::Palette => Icon::Search,
             Self::Shortcuts => Icon::Info,
             Self::ToggleLog => Icon::Log,
@@ -229,6 +359,16 @@ impl Command {
             Self::ToggleLanguage => Icon::World,
             Self::BranchHere => Icon::Curve,
             Self::Faster
+            | Self::MarkA
+            | Self::MarkB
+            | Self::LookWipe
+            | Self::LookOnion
+            | Self::LookSigned
+            | Self::LookHeat
+            | Self::LookFlicker
+            | Self::LookMean
+            | Self::LookSpread
+            | Self::LookMedian
             | Self::Slower
             | Self::ToggleSmooth
             | Self::ZoomIn

@@ -1,14 +1,20 @@
 //! The futures that have been imagined in this session: frames as they arrive, readings, folders.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forerun::Frame;
-use forerun::engine::protocol::{ImagineSpec, JobId, ModelInfo, Reading};
+use forerun::engine::protocol::{Actions, ImagineSpec, JobId, ModelInfo, Reading, Start};
+use forerun::engine::record::FutureRecord;
+
+use crate::compare::Source;
 
 /// Frames of all runs together may take this many bytes; the oldest runs go first.
 pub const MEMORY_LIMIT: usize = 512 << 20;
+
+/// Most steps of a future that is read from its folder (the engine writes none that are longer).
+const MOST_STEPS: usize = 50_000;
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,11 +40,18 @@ pub struct Future {
     pub folder: Option<PathBuf>,
     /// Whether it is whole.
     pub done: bool,
+    /// Its record, once it is whole.
+    pub record: Option<Arc<FutureRecord>>,
 }
 
 impl Future {
+    /// A future of which nothing is here yet.
+    pub fn empty() -> Self {
+        Self::new(0)
+    }
+
     fn new(seed: u64) -> Self {
-        Self { seed, frames: Vec::new(), readings: Vec::new(), folder: None, done: false }
+        Self { seed, frames: Vec::new(), readings: Vec::new(), folder: None, done: false, record: None }
     }
 
     /// Number of frames from the start that are here without a gap.
@@ -51,6 +64,11 @@ impl Future {
         let ready = self.ready();
         let at = index.min(ready.checked_sub(1)?);
         Some((self.frames.get(at)?.as_ref()?, at != index))
+    }
+
+    /// All frames from the start that are here without a gap.
+    pub fn frames(&self) -> Vec<Arc<Frame>> {
+        self.frames.iter().map_while(Clone::clone).collect()
     }
 
     /// What the heads read off frame `index`.
@@ -139,6 +157,106 @@ impl Run {
         }
     }
 
+    /// A future that is being read from its folder. What it was made from is known when its record arrives.
+    pub fn opened(job: JobId, folder: &Path, seed: u64, now: f64) -> Self {
+        let mut future = Future::new(seed);
+        future.folder = Some(folder.to_owned());
+        Self { futures: vec![future], ..Self::hollow(job, Start::Nothing, MOST_STEPS, now) }
+    }
+
+    /// A run without futures, to hold what really happened after `start`.
+    pub fn hollow(job: JobId, start: Start, steps: usize, now: f64) -> Self {
+        let spec = ImagineSpec {
+            model: String::new(),
+            start,
+            prompt: String::new(),
+            actions: Actions::Free,
+            steps,
+            seeds: Vec::new(),
+            refine: 1,
+            device: "cpu".into(),
+            out: None,
+        };
+        Self {
+            job,
+            spec,
+            model: String::new(),
+            model_hash: String::new(),
+            rate_hz: 10.0,
+            futures: Vec::new(),
+            truth: None,
+            state: RunState::Running,
+            started: now,
+            ended: None,
+            saved: None,
+        }
+    }
+
+    /// Takes the record of a future that was read: what it was made from.
+    pub fn describe(&mut self, record: &FutureRecord) {
+        self.spec.model.clone_from(&record.model.name);
+        self.spec.start = serde_json::from_value(record.start.source.clone()).unwrap_or(Start::Nothing);
+        self.spec.prompt.clone_from(&record.prompt);
+        self.spec.actions = if record.actions.rows.is_empty() {
+            Actions::Free
+        } else {
+            Actions::Track { channels: record.actions.channels.clone(), rows: record.actions.rows.clone() }
+        };
+        self.spec.steps = record.steps;
+        self.spec.seeds = vec![record.seed];
+        self.spec.refine = record.refine;
+        self.spec.device.clone_from(&record.device);
+        self.model = record.contract.name.clone();
+        self.model_hash = record.model.sha256.chars().take(8).collect();
+        self.rate_hz = record.contract.frame.rate_hz;
+        if let Some(future) = self.futures.first_mut() {
+            future.seed = record.seed;
+        }
+    }
+
+    /// The names by which panes know the futures of this run, what really happened first.
+    pub fn sources(&self) -> Vec<Source> {
+        let truth = match &self.spec.start {
+            Start::Episode { dataset, episode, at } if self.truth.is_some() => Some(Source::Truth {
+                dataset: dataset.clone(),
+                episode: *episode,
+                at: *at,
+                steps: self.spec.steps,
+            }),
+            _ => None,
+        };
+        truth.into_iter().chain(self.futures.iter().filter_map(|f| self.source(f))).collect()
+    }
+
+    /// The name by which panes know `future`.
+    pub fn source(&self, future: &Future) -> Option<Source> {
+        let will_be = || Some(self.spec.out.as_ref()?.join(format!("seed-{}", future.seed)));
+        let kept = self.saved.as_ref().map(|s| s.join(format!("seed-{}", future.seed)));
+        let folder = kept.or_else(|| future.folder.clone()).or_else(will_be)?;
+        Some(Source::Future { folder, seed: future.seed })
+    }
+
+    fn has(&self, future: &Future, folder: &Path) -> bool {
+        let name = format!("seed-{}", future.seed);
+        future.folder.as_deref() == Some(folder)
+            || [&self.spec.out, &self.saved].into_iter().flatten().any(|f| f.join(&name) == folder)
+    }
+
+    /// The future that a pane means, if it is one of this run's.
+    pub fn find(&self, source: &Source) -> Option<&Future> {
+        match source {
+            Source::Future { folder, .. } => self.futures.iter().find(|f| self.has(f, folder)),
+            Source::Truth { dataset, episode, at, steps } => match &self.spec.start {
+                Start::Episode { dataset: d, episode: e, at: a }
+                    if (d, e, a) == (dataset, episode, at) && self.spec.steps >= *steps =>
+                {
+                    self.truth.as_ref()
+                }
+                _ => None,
+            },
+        }
+    }
+
     /// Frames that can be shown in at least one pane, counting the start.
     pub fn available(&self) -> usize {
         self.futures.iter().map(Future::ready).max().unwrap_or(0)
@@ -151,9 +269,11 @@ impl Run {
 
     /// Takes an arrived frame; `false` when the seed is none of this run's.
     pub fn put(&mut self, seed: u64, index: usize, frame: Arc<Frame>, reading: Reading) -> bool {
+        // What is read from a folder has the seed of its record, whatever the folder is called.
+        let opened = self.spec.out.is_none() && self.spec.seeds.is_empty();
         // An index far beyond what was asked for is a broken message, not a reason to fill the memory.
         let Some(future) =
-            self.futures.iter_mut().find(|f| f.seed == seed).filter(|_| index <= self.spec.steps)
+            self.futures.iter_mut().find(|f| f.seed == seed || opened).filter(|_| index <= self.spec.steps)
         else {
             return false;
         };
@@ -180,11 +300,12 @@ impl Run {
     }
 }
 
-/// All runs, oldest first, and the one that is shown.
+/// All runs, oldest first, and the one that is shown; and what was read from folders.
 #[derive(Clone, Debug, Default)]
 pub struct Runs {
     runs: VecDeque<Run>,
     shown: usize,
+    opened: VecDeque<Run>,
 }
 
 impl Runs {
@@ -210,7 +331,39 @@ impl Runs {
 
     /// The run of a job.
     pub fn of_job(&mut self, job: JobId) -> Option<&mut Run> {
-        self.runs.iter_mut().find(|r| r.job == job)
+        self.runs.iter_mut().chain(&mut self.opened).find(|r| r.job == job)
+    }
+
+    /// Adds what is being read from a folder.
+    pub fn open(&mut self, run: Run) {
+        self.opened.push_back(run);
+    }
+
+    /// Lets go of what was opened and `keep` refuses, the oldest first, until the rest fits into [`MEMORY_LIMIT`].
+    pub fn shrink_opened(&mut self, keep: impl Fn(&Run) -> bool) {
+        let mut bytes: usize = self.opened.iter().map(Run::bytes).sum();
+        self.opened.retain(|run| {
+            let stays = bytes <= MEMORY_LIMIT || keep(run);
+            if !stays {
+                bytes -= run.bytes();
+            }
+            stays
+        });
+    }
+
+    /// Forgets an opened run.
+    pub fn forget(&mut self, job: JobId) {
+        self.opened.retain(|r| r.job != job);
+    }
+
+    /// Bytes of all frames in memory.
+    pub fn bytes(&self) -> usize {
+        self.runs.iter().chain(&self.opened).map(Run::bytes).sum()
+    }
+
+    /// The future that a pane means, and the run that it belongs to.
+    pub fn find(&self, source: &Source) -> Option<(&Run, &Future)> {
+        self.runs.iter().chain(&self.opened).find_map(|run| Some((run, run.find(source)?)))
     }
 
     /// All runs, oldest first.
@@ -258,6 +411,40 @@ mod tests {
         assert!(!run.put(7, usize::MAX, frame(0), Reading::default()));
         assert_eq!(run.available(), 0);
         assert!(run.futures[0].frame(0).is_none());
+    }
+
+    #[test]
+    fn panes_find_their_futures_by_name() {
+        let mut runs = Runs::default();
+        let mut spec = spec(&[7, 8], 5);
+        spec.out = Some("p/scratch/a".into());
+        spec.start = Start::Episode { dataset: "d".into(), episode: 2, at: 3 };
+        let mut run = Run::new(1, spec, &model(), 10.0, Some(frame(0)), 0.0);
+        run.put_truth(1, frame(9));
+        let sources = run.sources();
+        assert_eq!(sources.len(), 3, "the recording and two seeds, before anything was written");
+        runs.push(run);
+        assert!(matches!(&sources[0], Source::Truth { episode: 2, at: 3, .. }));
+        assert_eq!(runs.find(&sources[0]).unwrap().1.ready(), 2);
+        assert_eq!(runs.find(&sources[2]).unwrap().1.seed, 8);
+        runs.of_job(1).unwrap().saved = Some("p/futures/a".into());
+        assert_eq!(runs.find(&sources[2]).unwrap().1.seed, 8, "also by its old folder");
+        let kept = Source::Future { folder: "p/futures/a/seed-8".into(), seed: 8 };
+        assert_eq!(runs.find(&kept).unwrap().1.seed, 8);
+        assert!(runs.find(&Source::Future { folder: "elsewhere".into(), seed: 8 }).is_none());
+    }
+
+    #[test]
+    fn what_is_read_from_a_folder_takes_the_seed_of_its_record() {
+        let mut runs = Runs::default();
+        runs.open(Run::opened(4, Path::new("f/seed-x"), 0, 0.0));
+        assert!(runs.of_job(4).unwrap().put(31, 0, frame(2), Reading::default()));
+        let source = Source::Future { folder: "f/seed-x".into(), seed: 0 };
+        assert_eq!(runs.find(&source).unwrap().1.ready(), 1);
+        runs.shrink_opened(|_| false);
+        assert!(runs.find(&source).is_some(), "there is room");
+        runs.forget(4);
+        assert!(runs.find(&source).is_none());
     }
 
     #[test]

@@ -114,6 +114,7 @@ pub struct Strings {
     pub model: Model,
     pub transport: TransportWords,
     pub jobs: Jobs,
+    pub compare: CompareWords,
     pub trouble: Trouble,
     pub scenes: Scenes,
     pub commands: Commands,
@@ -122,7 +123,7 @@ pub struct Strings {
 words! {
     /// Bars, rail, palette, log.
     Shell {
-        world, search_hint, nothing_found, engine_ready, engine_starting, engine_gone, engine_off, log, log_empty, shortcuts,
+        world, compare, search_hint, nothing_found, engine_ready, engine_starting, engine_gone, engine_off, log, log_empty, shortcuts,
         close, copy_details, copied, untitled, dismiss,     }
     /// The World screen.
     World {
@@ -140,6 +141,14 @@ words! {
     }
     /// The transport bar.
     TransportWords { frame, rate, play, pause, timeline }
+    /// The Compare screen.
+    CompareWords {
+        panes, tree, sweep, gallery, empty_title, empty_text, empty_set, go_world, pair, set, position, opacity, gain,
+        side, wipe, onion, signed, heat, flicker, mean, spread, median, pane, pane_menu, truth, truth_of, waiting,
+        reading, first, second, frames_held, equal, brighter_in, levels, deviation_levels, muted, remove, one_needed,
+        two_needed, sizes_differ, memory, zoomed, drag_to_move, added, full, in_set, legend_signed, legend_heat,
+        legend_spread, of_futures, removed,
+    }
     /// Jobs.
     Jobs { left, cancel_job, imagining, drawing, loading, reading, saving, listing }
     /// What goes wrong, and what to do.
@@ -157,6 +166,7 @@ command_words! {
     last_frame, toggle_loop, faster, slower, toggle_maximise, previous_run, next_run, toggle_smooth, show_model,
     open_project, palette, shortcuts, toggle_log, toggle_theme, toggle_language, zoom_in, zoom_out, zoom_reset,
     reset_layout, quit,
+    show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median,
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ icons! {
     Info = "info", Curve = "curve", Log = "log", Undo = "undo", Redo = "redo", Folder = "folder",
     Trash = "trash", Refresh = "refresh", Copy = "copy", Model = "model", Text = "text", Sliders = "sliders",
     Spark = "spark", Stop = "stop", Grid = "grid", Expand = "expand",
+    Compare = "compare", Pin = "pin", Mute = "mute", Swap = "swap", Branch = "branch", Export = "export",
+    Pencil = "pencil", Vote = "vote",
 }
 
 /// A part of an icon, on the 24 x 24 grid.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use forerun::engine::protocol::JobId;
 
+use crate::compare::Source;
+
 /// Why a job was started.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
@@ -26,6 +28,11 @@ pub enum Kind {
     Warm,
     /// The list of models.
     List,
+    /// A future of a folder, for a pane of the Compare screen.
+    Open {
+        /// What the pane shows.
+        source: Source,
+    },
     /// A future of this run, copied into the project.
     Save {
         /// Job of the run.

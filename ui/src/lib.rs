@@ -6,6 +6,7 @@ pub mod app;
 pub mod background;
 pub mod cli;
 pub mod commands;
+pub mod compare;
 pub mod curve;
 pub mod doc;
 pub mod fonts;

@@ -7,6 +7,7 @@ use eframe::egui::ColorImage;
 use forerun::engine::protocol::JobId;
 
 use crate::commands::Command;
+use crate::compare::{self, Look, Part};
 use crate::doc::Edit;
 use crate::log::Level;
 use crate::transport::Input;
@@ -26,6 +27,8 @@ pub enum Message {
     Maximise(usize),
     /// Take the starter scene with this number.
     PickScene(usize),
+    /// Change something on the Compare screen.
+    Compare(Wish),
     /// Start from these files (dropped or chosen).
     Files(Vec<PathBuf>),
     /// Start from this `DATASET#EPISODE`.
@@ -54,6 +57,40 @@ pub enum Message {
     Tell(Level, String),
 }
 
+/// A wish that concerns the Compare screen.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// Change the set.
+    Edit(compare::Edit),
+    /// Select a pane.
+    Select(u64),
+    /// Show a pane alone, or all again.
+    Alone(u64),
+    /// Show another part of the screen.
+    Part(Part),
+    /// Look at the panes in another way.
+    Look(Look),
+    /// Where the line of the wipe stands.
+    Split(f32),
+    /// How much of the second picture shines through.
+    Onion(f32),
+    /// Amplification of the signed difference.
+    Gain(f32),
+    /// Zoom all panes by a factor; the point (0..=1 of the visible part) stays.
+    Zoom(f32, eframe::egui::Vec2),
+    /// Move the pictures of all panes, in widths and heights of a pane.
+    Shift(eframe::egui::Vec2),
+    /// What really happened was read from its recording.
+    Truth {
+        /// Number of the run that holds it.
+        job: JobId,
+        /// The pane's name for it.
+        source: compare::Source,
+        /// Its frames, or why there are none.
+        frames: Result<Vec<Arc<forerun::Frame>>, String>,
+    },
+}
+
 /// Where widgets put their messages.
 #[derive(Debug, Default)]
 pub struct Outbox(Vec<Message>);
@@ -72,6 +109,11 @@ impl Outbox {
     /// Sends an edit.
     pub fn edit(&mut self, edit: Edit) {
         self.send(Message::Edit(edit));
+    }
+
+    /// Sends a wish of the Compare screen.
+    pub fn compare(&mut self, wish: Wish) {
+        self.send(Message::Compare(wish));
     }
 
     /// Takes all messages out.

@@ -7,8 +7,10 @@ use std::path::Path;
 use eframe::egui::Theme;
 use serde::{Deserialize, Serialize};
 
+use crate::compare::{CompareDoc, CompareView};
 use crate::doc::Setup;
 use crate::i18n::Language;
+use crate::screens::Screen;
 
 /// The newest `format` of the file that this version reads.
 pub const STATE_FORMAT: u32 = 1;
@@ -33,6 +35,10 @@ pub struct View {
     pub smooth: bool,
     /// Size of the window in points.
     pub size: Option<(f32, f32)>,
+    /// The screen that is shown.
+    pub screen: Screen,
+    /// How the Compare screen looks.
+    pub compare: CompareView,
 }
 
 impl Default for View {
@@ -49,6 +55,8 @@ impl Default for View {
             curves: BTreeSet::new(),
             smooth: false,
             size: None,
+            screen: Screen::World,
+            compare: CompareView::default(),
         }
     }
 }
@@ -64,11 +72,19 @@ pub struct State {
     /// What is set up.
     #[serde(default)]
     pub setup: Setup,
+    /// The panes of the Compare screen.
+    #[serde(default)]
+    pub compare: CompareDoc,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { format: STATE_FORMAT, view: View::default(), setup: Setup::default() }
+        Self {
+            format: STATE_FORMAT,
+            view: View::default(),
+            setup: Setup::default(),
+            compare: CompareDoc::default(),
+        }
     }
 }
 
@@ -103,6 +119,8 @@ pub fn read(path: &Path) -> Found {
     match serde_json::from_str::<State>(&text) {
         Ok(mut state) => {
             state.setup.heal();
+            state.compare.heal();
+            state.view.compare.heal();
             state.view.inspector = if state.view.inspector.is_finite() {
                 state.view.inspector.clamp(260.0, 640.0)
             } else {

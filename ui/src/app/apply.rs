@@ -45,6 +45,7 @@ impl Studio {
                 let prompt = scenes::prompt(&self.strings().scenes, i).to_owned();
                 self.edit(Edit::Scene { start: StartDoc::World { seed }, prompt });
             }
+            Message::Compare(wish) => self.compare_wish(wish),
             Message::Files(paths) => self.files(paths),
             Message::Episode(text) => match parse_episode(&text) {
                 Some(start) => {
@@ -88,6 +89,9 @@ impl Studio {
 
     fn command(&mut self, ctx: &Context, command: Command) {
         let s = self.strings();
+        if self.compare_command(command) {
+            return;
+        }
         let mut drive = |input| self.transport.apply(input, self.now);
         match command {
             Command::TogglePlay => drive(Input::Toggle),
@@ -158,10 +162,13 @@ impl Studio {
             Command::ZoomReset => ctx.set_zoom_factor(1.0),
             Command::ResetLayout => {
                 let keep = (self.view.language, self.view.theme);
-                self.view = View { language: keep.0, theme: keep.1, ..View::default() };
+                let screen = self.view.screen;
+                self.view = View { language: keep.0, theme: keep.1, screen, ..View::default() };
                 ctx.memory_mut(|m| m.reset_areas());
             }
             Command::Quit => self.quit = true,
+            // The rest was carried out by `compare_command`.
+            _ => {}
         }
     }
 
@@ -200,8 +207,10 @@ impl Studio {
         if let crate::state_file::Found::State(state) = crate::state_file::read(&self.project.window_file()) {
             self.setup = crate::history::History::new(state.setup.clone());
             self.view = state.view.clone();
+            self.compare = crate::compare::Compare::new(state.compare.clone());
             self.kept = *state;
         }
+        self.parked.clear();
         self.models = None;
         self.runs = Default::default();
         self.transport = Default::default();

@@ -32,6 +32,7 @@ impl Studio {
                         self.read_start();
                     }
                     self.warm();
+                    self.compare.missing.clear();
                 }
             }
             Event::Models { models, .. } => self.found_models(models),
@@ -58,14 +59,7 @@ impl Studio {
                     .collect();
                 self.pictures(job, frames, states, unfamiliar, note);
             }
-            Event::FutureDone { job, seed, folder, .. } => {
-                if let Some(future) =
-                    self.runs.of_job(job).and_then(|r| r.futures.iter_mut().find(|f| f.seed == seed))
-                {
-                    future.done = true;
-                    future.folder = folder;
-                }
-            }
+            Event::FutureDone { job, seed, folder, record } => self.future_done(job, seed, folder, record),
             Event::Report { .. } => {}
             Event::EngineGone { reason, restarting } => self.engine_gone(&reason, restarting),
             Event::Done { job, summary } => {
@@ -76,14 +70,15 @@ impl Studio {
                 match kind {
                     Some(Kind::Imagine) => self.end_run(job, RunState::Done),
                     Some(Kind::Save { run }) => self.saved(run),
+                    Some(Kind::Open { source }) => self.opened(job, &source),
                     _ => {}
                 }
             }
-            Event::Cancelled { job } => {
-                if self.jobs.end(job) == Some(Kind::Imagine) {
-                    self.end_run(job, RunState::Cancelled);
-                }
-            }
+            Event::Cancelled { job } => match self.jobs.end(job) {
+                Some(Kind::Imagine) => self.end_run(job, RunState::Cancelled),
+                Some(Kind::Open { source }) => self.not_opened(job, source, String::new()),
+                _ => {}
+            },
             Event::Failed { job, message, advice } => self.failed(job, message, advice),
             Event::Log { level, text } => {
                 let level = match level.as_str() {
@@ -185,6 +180,10 @@ impl Studio {
                 self.imagine_when_ready = false;
                 return;
             }
+            Some(Kind::Open { source }) => {
+                self.not_opened(job, source.clone(), format!("{message} {advice}"));
+                return;
+            }
             Some(Kind::Truth { .. }) => {
                 // The recording ends before the futures do.
                 self.log.add(Level::Quiet, format!("{message} {advice}"), self.now);
@@ -222,11 +221,13 @@ impl Studio {
         }
         let Some((_, folder)) = self.save_to.take_if(|(of, _)| *of == run) else { return };
         let s = self.strings();
+        let run_job = run;
         if let Some(run) = self.runs.of_job(run) {
             let n = run.futures.iter().filter(|f| f.folder.is_some()).count();
             run.saved = Some(folder.clone());
             let text = fill(&s.world.saved_to, &[("n", &n), ("folder", &folder.display())]);
             self.log.add(Level::Info, text, self.now);
         }
+        self.follow_saved(run_job);
     }
 }

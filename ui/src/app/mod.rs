@@ -5,6 +5,7 @@
 //! messages. Nothing here waits for anything.
 
 mod apply;
+mod compare;
 mod events;
 mod run;
 
@@ -18,6 +19,7 @@ use strum::IntoEnumIterator;
 
 use crate::background::{Background, FilePicker};
 use crate::commands::Command;
+use crate::compare::Compare;
 use crate::doc::{Setup, StartDoc};
 use crate::futures::Runs;
 use crate::history::History;
@@ -28,6 +30,7 @@ use crate::log::{Level, Log};
 use crate::message::{Message, Outbox};
 use crate::project::Project;
 use crate::scenes::{self, Scene};
+use crate::screens::{self, Screen};
 use crate::shell::{bars, sheets, toasts};
 use crate::start::StartView;
 use crate::state_file::{self, Found, STATE_FORMAT, State, View};
@@ -54,6 +57,8 @@ pub enum EngineState {
 
 /// The window's whole state.
 pub struct Studio {
+    /// Wakes the window when a thread answers.
+    ctx: Context,
     link: Box<dyn Link>,
     background: Background,
     project: Project,
@@ -88,6 +93,10 @@ pub struct Studio {
     pub selected: usize,
     /// Number of the pane that is shown alone.
     pub maximised: Option<usize>,
+    /// The set of the Compare screen.
+    pub compare: Compare,
+    /// Clocks of the screens that are not shown.
+    parked: std::collections::HashMap<Screen, Transport>,
     /// Pictures.
     pub textures: Textures,
     /// Where widgets put their messages.
@@ -138,6 +147,7 @@ impl Studio {
         };
         let cannot_save = strings(state.view.language).trouble.cannot_save_state.clone();
         let mut studio = Self {
+            ctx: ctx.clone(),
             background: Background::new(ctx, picker, cannot_save),
             link,
             project,
@@ -157,6 +167,8 @@ impl Studio {
             engine: EngineState::Starting,
             selected: 0,
             maximised: None,
+            compare: Compare::new(state.compare.clone()),
+            parked: Default::default(),
             textures: Textures::new(render),
             outbox: Outbox::default(),
             now: 0.0,
@@ -218,6 +230,9 @@ impl Studio {
     /// Whether a command can be carried out now.
     pub fn enabled(&self, command: Command) -> bool {
         let some = self.transport.available() > 0;
+        if let Some(enabled) = self.compare_enabled(command) {
+            return enabled;
+        }
         match command {
             Command::Imagine => self.model().is_some(),
             Command::Cancel => {
@@ -299,9 +314,11 @@ impl Studio {
         }
         if !ctx.egui_is_using_pointer() && !ctx.text_edit_focused() {
             self.setup.settle();
+            self.compare.doc.settle();
         }
         self.dress(ctx);
         self.follow_setup();
+        self.follow_compare();
         self.clock(ctx);
         self.keep(ctx);
         if self.quit {
@@ -317,7 +334,10 @@ impl Studio {
         bars::tray(self, ui);
         bars::rail(self, ui);
         bars::log_panel(self, ui);
-        crate::screens::world::show(self, ui);
+        match self.view.screen {
+            Screen::World => screens::world::show(self, ui),
+            Screen::Compare => screens::compare::show(self, ui),
+        }
         toasts::toasts(self, ui.ctx());
         sheets::sheet(self, ui.ctx());
         self.drop_hint(ui);
@@ -363,6 +383,8 @@ impl Studio {
                 let blocked = binding.bare && (typing || busy && binding.shortcut.logical_key != Key::Escape);
                 let own_undo = typing && matches!(command, Command::Undo | Command::Redo);
                 let sheet = self.sheet.is_some() && !matches!(command, Command::Palette | Command::Quit);
+                // A bare key that means nothing here is left to the widgets.
+                let blocked = blocked || binding.bare && !self.enabled(command);
                 if !blocked && !own_undo && !sheet && input.consume_shortcut(&binding.shortcut) {
                     pressed.push(command);
                 }
@@ -388,10 +410,12 @@ impl Studio {
     }
 
     fn clock(&mut self, ctx: &Context) {
-        if let Some(run) = self.runs.shown() {
-            let extent =
-                Input::Extent { available: run.available(), expected: run.expected(), fps: run.rate_hz };
-            self.transport.apply(extent, self.now);
+        let extent = match self.view.screen {
+            Screen::World => self.runs.shown().map(|run| (run.available(), run.expected(), run.rate_hz)),
+            Screen::Compare => Some(self.compare_extent()),
+        };
+        if let Some((available, expected, fps)) = extent {
+            self.transport.apply(Input::Extent { available, expected, fps }, self.now);
         }
         self.transport.apply(Input::Tick, self.now);
         let next = [
@@ -404,9 +428,19 @@ impl Studio {
         }
     }
 
+    /// All that is kept.
+    fn state(&self) -> State {
+        State {
+            format: STATE_FORMAT,
+            view: self.view.clone(),
+            setup: self.setup.get().clone(),
+            compare: self.compare.doc.get().clone(),
+        }
+    }
+
     /// Writes layout and setup a moment after the last change.
     fn keep(&mut self, ctx: &Context) {
-        let now = State { format: STATE_FORMAT, view: self.view.clone(), setup: self.setup.get().clone() };
+        let now = self.state();
         if now == self.kept || !self.may_save {
             self.changed_at = None;
             return;
@@ -424,7 +458,7 @@ impl Studio {
 
     /// Writes layout and setup now, on this thread: the window is closing.
     pub fn close(&mut self) {
-        let now = State { format: STATE_FORMAT, view: self.view.clone(), setup: self.setup.get().clone() };
+        let now = self.state();
         if now != self.kept && self.may_save {
             // The window is gone: there is nobody left to tell, and the next start finds the state before.
             let _ = state_file::write(&self.project.window_file(), &now);

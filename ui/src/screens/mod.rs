@@ -1,3 +1,17 @@
-//! The screens of the rail, one module each.
+//! The screens of the window: one folder each.
 
+pub mod compare;
 pub mod world;
+
+use serde::{Deserialize, Serialize};
+
+/// A screen of the rail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, strum::EnumIter)]
+#[serde(rename_all = "snake_case")]
+pub enum Screen {
+    /// Make futures.
+    #[default]
+    World,
+    /// Lay futures side by side.
+    Compare,
+}

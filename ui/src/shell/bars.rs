@@ -11,6 +11,7 @@ use crate::i18n::{Strings, fill};
 use crate::icons::Icon;
 use crate::jobs::{Job, Kind};
 use crate::message::Message;
+use crate::screens::Screen;
 use crate::theme::{self, space, tokens};
 use crate::widgets::basic::{command_icon, focus_ring, sized_icon_button, tip};
 
@@ -55,7 +56,7 @@ pub fn top_bar(app: &mut Studio, ui: &mut Ui) {
                 if tip(ui, response, s, Command::ToggleLanguage).clicked() {
                     app.outbox.command(Command::ToggleLanguage);
                 }
-                let history = (app.setup.can_redo(), app.setup.can_undo());
+                let history = (app.enabled(Command::Redo), app.enabled(Command::Undo));
                 if command_icon(ui, s, Command::Redo, history.0, false).clicked() {
                     app.outbox.command(Command::Redo);
                 }
@@ -142,7 +143,15 @@ pub fn rail(app: &mut Studio, ui: &mut Ui) {
             );
             ui.add_space(space::S);
             ui.spacing_mut().item_spacing.y = space::XS;
-            rail_button(ui, Icon::World, &s.shell.world, true);
+            for (screen, icon, name, command) in [
+                (Screen::World, Icon::World, &s.shell.world, Command::ShowWorld),
+                (Screen::Compare, Icon::Compare, &s.shell.compare, Command::ShowCompare),
+            ] {
+                let response = rail_button(ui, icon, name, app.view.screen == screen);
+                if tip(ui, response, s, command).clicked() {
+                    app.outbox.command(command);
+                }
+            }
             ui.with_layout(Layout::bottom_up(Align::Center), |ui| {
                 ui.add_space(space::S);
                 if command_icon(ui, s, Command::Shortcuts, true, false).clicked() {
@@ -225,7 +234,7 @@ pub fn job_name<'a>(s: &'a Strings, kind: &Kind) -> &'a str {
     match kind {
         Kind::Imagine => &s.jobs.imagining,
         Kind::Scene(_) | Kind::DrawStart => &s.jobs.drawing,
-        Kind::ReadStart | Kind::Truth { .. } => &s.jobs.reading,
+        Kind::ReadStart | Kind::Truth { .. } | Kind::Open { .. } => &s.jobs.reading,
         Kind::Warm => &s.jobs.loading,
         Kind::List => &s.jobs.listing,
         Kind::Save { .. } => &s.jobs.saving,

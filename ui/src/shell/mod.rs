@@ -3,3 +3,4 @@
 pub mod bars;
 pub mod sheets;
 pub mod toasts;
+pub mod transport_bar;

@@ -194,6 +194,26 @@ pub fn segments<T: PartialEq + Copy>(ui: &mut Ui, taken: T, choices: &[(T, &str,
     new
 }
 
+/// One of several choices, as wide as its words.
+pub fn chip(ui: &mut Ui, text: &str, on: bool) -> Response {
+    let t = tokens(ui);
+    let font = TextStyle::Button.resolve(ui.style());
+    let galley = ui.painter().layout_no_wrap(text.to_owned(), font, Color32::PLACEHOLDER);
+    let (rect, response) = ui.allocate_exact_size(vec2(galley.size().x + 20.0, ROW), Sense::click());
+    response.widget_info(|| WidgetInfo::selected(Role::RadioButton, ui.is_enabled(), on, text));
+    if ui.is_rect_visible(rect) {
+        let (fill, colour) = match (on, response.hovered()) {
+            (true, _) => (*t.accent_soft, *t.accent),
+            (false, true) => (*t.control, *t.text),
+            (false, false) => (Color32::TRANSPARENT, *t.text_soft),
+        };
+        ui.painter().rect_filled(rect, theme::RADIUS, fill);
+        focus_ring(ui, rect, &response);
+        ui.painter().galley(rect.center() - galley.size() / 2.0, galley, colour);
+    }
+    response
+}
+
 /// The head of a section: its name left, small things right.
 pub fn section<R>(ui: &mut Ui, name: &str, right: impl FnOnce(&mut Ui) -> R) -> R {
     ui.horizontal(|ui| {

@@ -7,9 +7,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use eframe::egui::{ColorImage, Context, Rect, TextureHandle, TextureId, TextureOptions, vec2};
+use eframe::egui::epaint::RectShape;
+use eframe::egui::{Color32, ColorImage, Context, Rect, TextureHandle, TextureId, TextureOptions, Ui, vec2};
 use eframe::egui_wgpu::{RenderState, wgpu};
 use forerun::Frame;
+
+use crate::theme;
 
 /// Largest factor by which a picture is enlarged pixel by pixel before the graphics card smooths its edges.
 const MAX_SCALE: usize = 6;
@@ -23,6 +26,10 @@ pub enum Slot {
     Truth,
     /// The start frame: large on the stage, small in the inspector.
     Start(bool),
+    /// A pane of the Compare screen, large or in the row of small ones.
+    Compare(u64, bool),
+    /// A view of a pair or of the whole set.
+    View,
     /// A starter scene: large on the stage, small in the inspector.
     Scene(usize, bool),
 }
@@ -83,6 +90,16 @@ impl Textures {
         let id = sink.id();
         self.entries.insert(slot, Entry { sink, shown: frame.clone(), scale });
         id
+    }
+
+    /// The device that the window is drawn with; `None` in windows without one.
+    pub fn render(&self) -> Option<&RenderState> {
+        self.render.as_ref()
+    }
+
+    /// The picture that a slot shows.
+    pub fn shown(&self, slot: &Slot) -> Option<&Arc<Frame>> {
+        self.entries.get(slot).map(|e| &e.shown)
     }
 
     /// Lets go of the textures of slots that `keep` refuses.
@@ -189,6 +206,12 @@ fn enlarge(frame: &Frame, scale: usize) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Draws the part `uv` (0..=1) of a texture into `rect`, with rounded corners.
+pub fn picture_part(ui: &Ui, id: TextureId, rect: Rect, uv: Rect, tint: Color32) {
+    let shape = RectShape::filled(rect, theme::RADIUS, tint).with_texture(id, uv);
+    ui.painter().add(shape);
 }
 
 /// The largest rectangle with the frame's shape inside `area`, centred.

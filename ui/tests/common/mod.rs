@@ -77,6 +77,8 @@ pub struct Window {
     pub harness: Harness<'static, State>,
     pub wire: Wire,
     pub folder: tempfile::TempDir,
+    /// Requests that came while the start was being answered and were not answered.
+    pub kept: Vec<Request>,
 }
 
 /// The app, once the first pass has made it.
@@ -134,6 +136,20 @@ pub fn picture(level: u8) -> Vec<u8> {
     vec![level; SIDE * SIDE * 3]
 }
 
+/// Grey level of a frame of a future of [`Window::run_seeds`].
+pub fn level(seed: u64, index: usize) -> u8 {
+    (20 + seed as usize * 16 + index * 3) as u8
+}
+
+/// A window on the Compare screen with `n` futures of `steps` frames, paused at frame 0.
+pub fn compare_seeds(size: [f32; 2], n: usize, steps: usize) -> Window {
+    let mut window = Window::open(size);
+    window.run_seeds(n, steps);
+    window.app().outbox.command(forerun_ui::commands::Command::CompareRun);
+    window.steps(3);
+    window
+}
+
 impl Window {
     /// A window in English of this size, whose engine has answered: one model, six drawn scenes.
     pub fn open(size: [f32; 2]) -> Self {
@@ -160,7 +176,7 @@ impl Window {
                 theme::install(ctx);
             })
             .build_ui_state(frame, state);
-        let mut window = Self { harness, wire, folder };
+        let mut window = Self { harness, wire, folder, kept: Vec::new() };
         window.app().view.language = Language::English;
         window.steps(3);
         window
@@ -184,6 +200,58 @@ impl Window {
         let warms: Vec<_> = self.wire.sent().into_iter().filter_map(|(r, _)| r.job()).collect();
         warms.into_iter().for_each(|job| self.done(job));
         self.steps(2);
+    }
+
+    /// Answers what is asked at the start; what else is asked for goes to `kept`.
+    pub fn answer_start_but_keep(&mut self) {
+        let ready = Event::Ready { version: 1, software: "0.1.0".into(), devices: vec!["cpu".into()] };
+        self.wire.tell(ready, Vec::new());
+        for round in 0..4 {
+            for (request, _) in self.wire.sent() {
+                match request {
+                    Request::ListModels { job, .. } => {
+                        self.wire.tell(Event::Models { job, models: vec![model()] }, Vec::new());
+                        self.done(job);
+                    }
+                    Request::WorldFrame { job, seed, .. } => self.draw(job, seed as u8),
+                    Request::Warm { job, .. } | Request::Preview { job, .. } => self.done(job),
+                    other => self.kept.push(other),
+                }
+            }
+            self.steps(2 + usize::from(round == 0));
+        }
+    }
+
+    /// Imagines `futures` futures of `steps` frames on the World screen, whole; each frame has a level of its own.
+    pub fn run_seeds(&mut self, futures: usize, steps: usize) -> (JobId, ImagineSpec) {
+        self.app().setup.edit("test", |s| {
+            s.apply(forerun_ui::doc::Edit::Prompt("push".into()));
+            s.futures = futures;
+            s.steps = steps;
+        });
+        self.app().outbox.command(forerun_ui::commands::Command::Imagine);
+        let (job, spec, _) = self.imagined();
+        for index in 0..=steps {
+            for seed in &spec.seeds {
+                let values = vec![("progress".to_owned(), index as f32 / 10.0)];
+                let event = Event::FutureFrame {
+                    job,
+                    seed: *seed,
+                    index,
+                    width: SIDE,
+                    height: SIDE,
+                    reading: Reading { values },
+                };
+                self.wire.tell(event, vec![picture(level(*seed, index))]);
+            }
+        }
+        self.finish(job, &spec);
+        self.steps(3);
+        if self.app().transport.playing() {
+            self.app().outbox.command(forerun_ui::commands::Command::TogglePlay);
+        }
+        self.steps(2);
+        (job, spec)
     }
 
     /// Answers a request for a frame of the virtual world.

@@ -5,11 +5,11 @@ mod inspector;
 mod model_card;
 mod stage;
 mod start_section;
-mod transport_bar;
 
 use eframe::egui::{CentralPanel, Frame, Margin, Panel, Stroke, Ui, vec2};
 
 use crate::app::Studio;
+use crate::shell::transport_bar;
 use crate::theme::tokens;
 
 /// Shows the screen in what is left of `ui`.

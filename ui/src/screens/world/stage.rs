@@ -153,7 +153,7 @@ fn header(app: &mut Studio, ui: &mut Ui, s: &Strings, run: &Run) {
     let t = tokens(ui);
     ui.horizontal(|ui| {
         ui.set_min_height(theme::ROW);
-        let right = 210.0;
+        let right = 350.0_f32.min(ui.available_width() * 0.6);
         let room = (ui.available_width() - right).max(60.0);
         ui.allocate_ui_with_layout(vec2(room, theme::ROW), Layout::left_to_right(Align::Center), |ui| {
             let words = if run.spec.prompt.is_empty() { driven_by(s, run) } else { run.spec.prompt.clone() };
@@ -173,6 +173,14 @@ fn header(app: &mut Studio, ui: &mut Ui, s: &Strings, run: &Run) {
                 if tip(ui, response, s, Command::SaveFutures).clicked() {
                     app.outbox.command(Command::SaveFutures);
                 }
+            }
+            let response = ui
+                .add_enabled_ui(app.enabled(Command::CompareRun), |ui| {
+                    icon_text_button(ui, Icon::Compare, &s.commands.compare_run.name)
+                })
+                .inner;
+            if tip(ui, response, s, Command::CompareRun).clicked() {
+                app.outbox.command(Command::CompareRun);
             }
             let (n, all) = app.runs.position();
             if all > 1 {
@@ -344,6 +352,19 @@ fn pane(app: &mut Studio, ui: &mut Ui, s: &Strings, run: &Run, p: &Pane<'_>) {
     }
     if response.double_clicked() {
         app.outbox.send(Message::Maximise(p.number));
+    }
+    if !truth && selected && rect.width() > 96.0 {
+        let place = Rect::from_min_size(rect.right_top() + vec2(-32.0, 6.0), Vec2::splat(26.0));
+        ui.painter().rect_filled(place, theme::RADIUS, t.panel.gamma_multiply(0.88));
+        let name = &s.commands.compare_pane.name;
+        let response = ui
+            .scope_builder(UiBuilder::new().max_rect(place), |ui| {
+                sized_icon_button(ui, Icon::Compare, name, true, false, 26.0)
+            })
+            .inner;
+        if tip(ui, response, s, Command::ComparePane).clicked() {
+            app.outbox.command(Command::ComparePane);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::theme::{space, tokens};
 use crate::transport::{Input, RATES};
 use crate::widgets::basic::{command_icon, icon_button, tip};
 
-/// Shows the bar at the lower edge of the stage.
+/// Shows the bar at the lower edge of a screen.
 pub fn show(app: &mut Studio, ui: &mut Ui) {
     let s = app.strings();
     let t = tokens(ui);

@@ -1,0 +1,357 @@
+//! The Compare screen: carrying out its wishes and commands, opening what its panes need.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use forerun::Frame;
+use forerun::compare::truth::{Truth, TruthPlace};
+use forerun::engine::protocol::{JobId, Request, Start};
+use forerun::engine::record::FutureRecord;
+
+use super::{EngineState, Studio};
+use crate::commands::Command;
+use crate::compare::{Edit, Look, MAX_PANES, Part, Source, Zoom};
+use crate::futures::{Future, Run, RunState};
+use crate::i18n::fill;
+use crate::jobs::Kind;
+use crate::log::Level;
+use crate::message::{Message, Wish};
+use crate::screens::Screen;
+use crate::transport::{Input, Transport};
+
+/// Futures that are read from their folders at once.
+const OPENING_AT_ONCE: usize = 4;
+
+/// Step of one press of the keys that zoom.
+const ZOOM_STEP: f32 = 1.5;
+
+impl Studio {
+    /// Goes to a screen; each keeps its own place in time.
+    pub fn show(&mut self, screen: Screen) {
+        if screen == self.view.screen {
+            return;
+        }
+        self.transport.apply(Input::Pause, self.now);
+        let other = self.parked.remove(&screen).unwrap_or_else(|| {
+            let mut fresh = Transport::default();
+            fresh.apply(Input::Rate(self.transport.rate()), self.now);
+            fresh
+        });
+        let left = std::mem::replace(&mut self.transport, other);
+        self.parked.insert(self.view.screen, left);
+        self.view.screen = screen;
+    }
+
+    /// Frames that are here, frames that will be, frames a second of all panes together.
+    pub(super) fn compare_extent(&self) -> (usize, usize, f32) {
+        let found = self.compare.doc.get().panes.iter().filter_map(|p| self.runs.find(&p.source));
+        found.fold((0, 0, 10.0), |(here, all, fps), (run, future)| {
+            let ready = future.ready();
+            let running = run.state == RunState::Running && run.spec.steps < 50_000;
+            let expected = if running { run.spec.steps + 1 } else { ready };
+            (ready.max(here), expected.max(all).max(ready), if here == 0 { run.rate_hz } else { fps })
+        })
+    }
+
+    pub(super) fn compare_wish(&mut self, wish: Wish) {
+        let view = &mut self.view.compare;
+        match wish {
+            Wish::Edit(edit) => self.compare_edit(edit),
+            Wish::Select(id) => self.compare.selected = Some(id),
+            Wish::Alone(id) => {
+                self.compare.alone = if self.compare.alone == Some(id) { None } else { Some(id) };
+                self.compare.selected = Some(id);
+            }
+            Wish::Part(part) => view.part = part,
+            Wish::Look(look) => {
+                view.look = look;
+                view.part = Part::Panes;
+            }
+            Wish::Split(at) => view.split = at.clamp(0.0, 1.0),
+            Wish::Onion(mix) => view.onion = mix.clamp(0.0, 1.0),
+            Wish::Gain(gain) => {
+                view.gain = gain;
+                view.heal();
+            }
+            Wish::Zoom(by, at) => self.compare.zoom.scale(by, at),
+            Wish::Shift(by) => self.compare.zoom.shift(by),
+            Wish::Truth { job, source, frames } => self.truth_read(job, source, frames),
+        }
+    }
+
+    pub(super) fn compare_edit(&mut self, edit: Edit) {
+        let before = self.compare.selected.and_then(|id| self.compare.doc.get().place(id));
+        let removed = matches!(edit, Edit::Remove(_));
+        self.compare.doc.edit(&edit.kind(), |doc| doc.apply(edit.clone()));
+        self.compare.settle_selection(before);
+        if removed {
+            let keys = Command::Undo.text(self.strings()).name.clone();
+            let text = fill(&self.strings().compare.removed, &[("undo", &keys)]);
+            self.log.add(Level::Info, text, self.now);
+        }
+    }
+
+    /// Whether a command of the Compare screen can be carried out; `None` for the commands of others.
+    pub(super) fn compare_enabled(&self, command: Command) -> Option<bool> {
+        let here = self.view.screen == Screen::Compare;
+        let doc = self.compare.doc.get();
+        let panes = here && self.view.compare.part == Part::Panes;
+        let some = panes && self.compare.selected.is_some();
+        Some(match command {
+            Command::ShowWorld | Command::ShowCompare => true,
+            Command::CompareRun => !here && self.runs.shown().is_some_and(|r| !r.sources().is_empty()),
+            Command::ComparePane => !here && self.selected_source().is_some(),
+            Command::NextPane | Command::PreviousPane => panes && doc.panes.len() > 1,
+            Command::PaneLeft | Command::PaneRight => some && doc.panes.len() > 1,
+            Command::PinPane | Command::MutePane | Command::RemovePane => some,
+            Command::MarkA | Command::MarkB => some && doc.panes.len() > 1,
+            Command::ClearPanes => here && doc.panes.iter().any(|p| !p.pinned),
+            Command::ZoomPanesIn | Command::ZoomPanesOut | Command::ZoomPanesWhole => {
+                panes && !doc.panes.is_empty()
+            }
+            Command::SwapPair | Command::MostDifferent => panes && doc.pair().is_some(),
+            Command::LookSide
+            | Command::LookWipe
+            | Command::LookOnion
+            | Command::LookSigned
+            | Command::LookHeat
+            | Command::LookFlicker
+            | Command::LookMean
+            | Command::LookSpread
+            | Command::LookMedian => here,
+            Command::Undo if here => self.compare.doc.can_undo(),
+            Command::Redo if here => self.compare.doc.can_redo(),
+            Command::ToggleMaximise if here => some,
+            Command::PreviousRun | Command::NextRun | Command::SaveFutures if here => false,
+            Command::Cancel if here => {
+                self.sheet.is_some() || self.jobs.imagining().is_some() || self.compare.alone.is_some()
+            }
+            _ => return None,
+        })
+    }
+
+    /// The look that a command asks for.
+    pub fn look_of(command: Command) -> Option<Look> {
+        Some(match command {
+            Command::LookSide => Look::Side,
+            Command::LookWipe => Look::Wipe,
+            Command::LookOnion => Look::Onion,
+            Command::LookSigned => Look::Signed,
+            Command::LookHeat => Look::Heat,
+            Command::LookFlicker => Look::Flicker,
+            Command::LookMean => Look::Mean,
+            Command::LookSpread => Look::Spread,
+            Command::LookMedian => Look::Median,
+            _ => return None,
+        })
+    }
+
+    /// Carries out a command of the Compare screen; `false` for the commands of others.
+    pub(super) fn compare_command(&mut self, command: Command) -> bool {
+        let here = self.view.screen == Screen::Compare;
+        let selected = self.compare.selected;
+        if let Some(look) = Self::look_of(command) {
+            self.compare_wish(Wish::Look(look));
+            return true;
+        }
+        match command {
+            Command::ShowWorld => self.show(Screen::World),
+            Command::ShowCompare => self.show(Screen::Compare),
+            Command::CompareRun => {
+                let sources = self.runs.shown().map(Run::sources).unwrap_or_default();
+                self.add_to_compare(sources);
+                self.view.compare.part = Part::Panes;
+                self.show(Screen::Compare);
+            }
+            Command::ComparePane => {
+                let sources: Vec<Source> = self.selected_source().into_iter().collect();
+                self.add_to_compare(sources);
+            }
+            Command::NextPane => self.compare.go(1),
+            Command::PreviousPane => self.compare.go(-1),
+            Command::PaneLeft | Command::PaneRight => {
+                let place = selected.and_then(|id| Some((id, self.compare.doc.get().place(id)?)));
+                if let Some((pane, at)) = place {
+                    let to = if command == Command::PaneLeft { at.saturating_sub(1) } else { at + 1 };
+                    self.compare_edit(Edit::Move { pane, to });
+                    self.compare.doc.settle();
+                }
+            }
+            Command::PinPane => selected.into_iter().for_each(|id| self.compare_edit(Edit::Pin(id))),
+            Command::MutePane => selected.into_iter().for_each(|id| self.compare_edit(Edit::Mute(id))),
+            Command::RemovePane => selected.into_iter().for_each(|id| self.compare_edit(Edit::Remove(id))),
+            Command::MarkA | Command::MarkB => {
+                let first = command == Command::MarkA;
+                selected.into_iter().for_each(|pane| self.compare_edit(Edit::Mark { first, pane }));
+            }
+            Command::SwapPair => self.compare_edit(Edit::Swap),
+            Command::ClearPanes => self.compare_edit(Edit::Clear),
+            Command::ZoomPanesIn => self.compare.zoom.scale(ZOOM_STEP, eframe::egui::Vec2::splat(0.5)),
+            Command::ZoomPanesOut => self.compare.zoom.scale(1.0 / ZOOM_STEP, eframe::egui::Vec2::splat(0.5)),
+            Command::ZoomPanesWhole => self.compare.zoom = Zoom::default(),
+            Command::Undo if here => self.compare_history(true),
+            Command::Redo if here => self.compare_history(false),
+            Command::ToggleMaximise if here => {
+                self.compare.alone = if self.compare.alone.is_some() { None } else { selected };
+            }
+            Command::Cancel if here && self.sheet.is_none() && self.jobs.imagining().is_none() => {
+                self.compare.alone = None;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn compare_history(&mut self, back: bool) {
+        let before = self.compare.selected.and_then(|id| self.compare.doc.get().place(id));
+        if back {
+            self.compare.doc.undo();
+        } else {
+            self.compare.doc.redo();
+        }
+        self.compare.settle_selection(before);
+    }
+
+    fn selected_source(&self) -> Option<Source> {
+        let run = self.runs.shown()?;
+        run.source(run.futures.get(self.selected)?)
+    }
+
+    /// Adds panes to the set, and says so when the person is elsewhere.
+    pub(super) fn add_to_compare(&mut self, sources: Vec<Source>) {
+        let before = self.compare.doc.get().panes.len();
+        let wanted = sources.len();
+        let known = sources.iter().filter(|s| self.compare.doc.get().panes.iter().any(|p| p.source == **s));
+        let known = known.count();
+        self.compare_edit(Edit::Add(sources));
+        self.compare.doc.settle();
+        let added = self.compare.doc.get().panes.len() - before;
+        let s = self.strings();
+        if added + known < wanted {
+            self.log.add(Level::Warn, fill(&s.compare.full, &[("n", &MAX_PANES)]), self.now);
+        } else if self.view.screen != Screen::Compare {
+            let text =
+                if added == 0 { s.compare.in_set.clone() } else { fill(&s.compare.added, &[("n", &added)]) };
+            self.log.add(Level::Info, text, self.now);
+        }
+    }
+
+    /// Opens what the panes of the set need and is not in memory; lets go of what no pane needs.
+    pub(super) fn follow_compare(&mut self) {
+        if self.view.screen != Screen::Compare || self.engine != EngineState::Ready {
+            return;
+        }
+        let wanted: Vec<Source> = self.compare.doc.get().panes.iter().map(|p| p.source.clone()).collect();
+        for source in &wanted {
+            let busy = self.compare.opening.contains(source) || self.compare.missing.contains_key(source);
+            if busy || self.runs.find(source).is_some() {
+                continue;
+            }
+            if self.compare.opening.len() >= OPENING_AT_ONCE {
+                break;
+            }
+            self.open_source(source.clone());
+        }
+        self.runs.shrink_opened(|run| wanted.iter().any(|s| run.find(s).is_some()));
+    }
+
+    fn open_source(&mut self, source: Source) {
+        let now = self.now;
+        match &source {
+            Source::Future { folder, seed } => {
+                let (folder, seed) = (folder.clone(), *seed);
+                let sent = folder.clone();
+                let kind = Kind::Open { source: source.clone() };
+                let job = self.request(kind, |job, _| Request::OpenFuture { job, folder: sent });
+                self.runs.open(Run::opened(job, &folder, seed, now));
+                self.compare.opening.insert(source);
+            }
+            Source::Truth { dataset, episode, at, steps } => {
+                // The size of the pictures is the model's.
+                let Some(contract) = self.contract().cloned() else { return };
+                let start = Start::Episode { dataset: dataset.clone(), episode: *episode, at: *at };
+                let place =
+                    TruthPlace { dataset: dataset.clone(), episode: *episode, at: *at, after: 0 };
+                let job = self.link.next_job();
+                let mut run = Run::hollow(job, start, *steps, now);
+                run.rate_hz = contract.frame.rate_hz;
+                run.truth = Some(Future::empty());
+                let steps = *steps;
+                self.runs.open(run);
+                self.compare.opening.insert(source.clone());
+                self.background.run(&self.ctx, "truth", move || {
+                    let read = Truth::load(&place, &contract, steps);
+                    let frames = read.map(|t| t.frames.into_iter().map(Arc::new).collect());
+                    let frames = frames.map_err(|failure| failure.text());
+                    Some(Message::Compare(Wish::Truth { job, source, frames }))
+                });
+            }
+        }
+    }
+
+    /// What really happened was read.
+    fn truth_read(&mut self, job: JobId, source: Source, frames: Result<Vec<Arc<Frame>>, String>) {
+        self.compare.opening.remove(&source);
+        match frames {
+            Ok(frames) => {
+                if let Some(run) = self.runs.of_job(job) {
+                    frames.into_iter().enumerate().for_each(|(i, frame)| run.put_truth(i, frame));
+                }
+                self.end_run(job, RunState::Done);
+            }
+            Err(why) => self.not_opened(job, source, why),
+        }
+    }
+
+    /// A future was read whole.
+    pub(super) fn opened(&mut self, job: JobId, source: &Source) {
+        self.compare.opening.remove(source);
+        self.end_run(job, RunState::Done);
+    }
+
+    /// A future could not be read.
+    pub(super) fn not_opened(&mut self, job: JobId, source: Source, why: String) {
+        self.compare.opening.remove(&source);
+        self.runs.forget(job);
+        self.compare.missing.insert(source, why);
+    }
+
+    /// A future is whole: imagined, or read from its folder.
+    pub(super) fn future_done(
+        &mut self,
+        job: JobId,
+        seed: u64,
+        folder: Option<PathBuf>,
+        record: serde_json::Value,
+    ) {
+        let opened = matches!(self.jobs.get(job).map(|j| &j.kind), Some(Kind::Open { .. }));
+        let record: Option<FutureRecord> = serde_json::from_value(record).ok();
+        let Some(run) = self.runs.of_job(job) else { return };
+        if let Some(record) = record.as_ref().filter(|_| opened) {
+            run.describe(record);
+        }
+        if let Some(future) = run.futures.iter_mut().find(|f| f.seed == seed || opened) {
+            future.done = true;
+            future.record = record.map(Arc::new);
+            if !opened {
+                future.folder = folder;
+            }
+        }
+    }
+
+    /// Panes that show futures of `run` name them by the folder in which they were kept just now.
+    pub(super) fn follow_saved(&mut self, run: JobId) {
+        let Some(run) = self.runs.of_job(run).cloned() else { return };
+        self.compare.doc.amend(|doc| {
+            for pane in &mut doc.panes {
+                if let Some(kept) =
+                    run.find(&pane.source).filter(|_| matches!(pane.source, Source::Future { .. }))
+                {
+                    if let Some(source) = run.source(kept) {
+                        pane.source = source;
+                    }
+                }
+            }
+        });
+    }
+}
