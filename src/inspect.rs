@@ -5,6 +5,7 @@ use std::path::Path;
 use candle_core::Device;
 use serde_json::{Value, json};
 
+use crate::dataset::doctor;
 use crate::engine::record::{FutureRecord, RECORD_FILE, locate};
 use crate::engine::{backend, places};
 use crate::failure::Failure;
@@ -88,7 +89,26 @@ fn data(folder: &Path) -> Result<Inspection, Failure> {
     );
     lines.push(format!("state: {}", report.state.join(", ")));
     lines.push(format!("action: {}", report.action.join(", ")));
-    let value = serde_json::to_value(&report).unwrap_or_default();
+    let mut value = serde_json::to_value(&report).unwrap_or_default();
+    // Files that are in order may still hold a recording that is not.
+    let set = dataset::Dataset::open(folder).map_err(Failure::from_error)?;
+    let examination = doctor::examine(&set, &doctor::View::default());
+    for finding in &examination.findings {
+        let severity = match finding.severity {
+            doctor::Severity::Note => "note",
+            doctor::Severity::Warning => "warning",
+            doctor::Severity::Problem => "problem",
+        };
+        let mended = if finding.sure && finding.fix.is_some() {
+            " (mended when it is read for post-training)"
+        } else {
+            ""
+        };
+        lines.push(format!("{severity}: {}{mended}", finding.words));
+    }
+    if let Value::Object(object) = &mut value {
+        object.insert("examination".into(), serde_json::to_value(&examination).unwrap_or_default());
+    }
     let mut found = finish("dataset", lines, report.problems, value);
     found.sound = report.sound;
     Ok(found)

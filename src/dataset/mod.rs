@@ -6,6 +6,7 @@
 pub mod actions;
 mod aggregate;
 mod describe;
+pub mod doctor;
 mod encode;
 mod episodes;
 mod error;

@@ -21,6 +21,8 @@ pub struct Engine {
     heavy: Lane,
     /// Quick questions, answered beside a heavy job.
     light: Lane,
+    /// Training, which lasts: one run at a time, beside what a person looks at meanwhile.
+    training: Lane,
     tools: Arc<jobs::Tools>,
 }
 
@@ -40,7 +42,8 @@ impl Engine {
         };
         let heavy = Lane::new("engine-heavy", 1, registry.clone(), sink.clone()).map_err(no_threads)?;
         let light = Lane::new("engine-light", 2, registry.clone(), sink.clone()).map_err(no_threads)?;
-        Ok(Self { registry, sink, heavy, light, tools: Arc::default() })
+        let training = Lane::new("engine-training", 1, registry.clone(), sink.clone()).map_err(no_threads)?;
+        Ok(Self { registry, sink, heavy, light, training, tools: Arc::default() })
     }
 
     /// Takes one request. `false` when it was the last one ([`Request::Shutdown`]).
@@ -82,6 +85,9 @@ impl Engine {
             }
             Request::Record { job, spec } => {
                 self.heavy(job, move |_, context| jobs::record(context, &spec));
+            }
+            Request::PostTrain { job, spec } => {
+                self.training.submit(job, move |context| jobs::post_train(context, &spec));
             }
             Request::WorldFrame { job, look, seed } => {
                 self.light(job, move |_, context| jobs::world_frame(context, &look, seed));

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use forerun_models::Contract;
 use serde::{Deserialize, Serialize};
 
+use crate::train::post::Method;
+
 /// Version of these messages; both ends refuse another one with a clear message.
 pub const PROTOCOL_VERSION: u32 = 1;
 
@@ -159,6 +161,31 @@ pub struct ScoreSpec {
     pub long: Option<usize>,
 }
 
+/// One job of post-training: a model of one world becomes a model of the person's own. What is absent is chosen from
+/// the data and the time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PostTrainSpec {
+    /// Model to start from: a folder, or a name that `models list` shows.
+    pub base: String,
+    /// Datasets of the new body or place.
+    pub datasets: Vec<PathBuf>,
+    /// Camera to look through; the first one when empty.
+    #[serde(default)]
+    pub camera: String,
+    /// Model folder to write.
+    pub out: PathBuf,
+    /// Minutes of training, or else `iterations`.
+    pub minutes: Option<f32>,
+    /// Iterations of training, exactly repeatable.
+    pub iterations: Option<u64>,
+    /// `auto`, `full` or `lora`.
+    #[serde(default)]
+    pub method: Method,
+    /// Go on from the folder's checkpoint.
+    #[serde(default)]
+    pub resume: bool,
+}
+
 /// What the model's heads read off an imagined frame.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
@@ -229,6 +256,15 @@ pub enum Request {
         job: JobId,
         /// What to score.
         spec: ScoreSpec,
+    },
+    /// Post-train a model. Its course comes as [`Event::Report`]s with a `stage` each: `note`, `ready` (the
+    /// pre-flight), `before`, `training` (a line of the log; at a judgement with the preview as one PNG blob), `done`.
+    /// Cancelled, it leaves a checkpoint to resume from.
+    PostTrain {
+        /// Job number.
+        job: JobId,
+        /// What to train.
+        spec: PostTrainSpec,
     },
     /// Imagine the future of a record again, bit for bit, from the start frames beside it.
     Again {
@@ -418,6 +454,7 @@ impl Request {
             | Self::Preview { job, .. }
             | Self::Record { job, .. }
             | Self::Score { job, .. }
+            | Self::PostTrain { job, .. }
             | Self::Again { job, .. }
             | Self::OpenFuture { job, .. }
             | Self::SaveFuture { job, .. } => Some(*job),

@@ -12,6 +12,8 @@ use forerun_models::optim::Stepper;
 use super::TrainError;
 
 const FILE: &str = "optimizer.safetensors";
+/// Where the words of [`save_with`] lie.
+const MORE: &str = "more";
 
 /// Where a run stands, beside the optimiser's numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -23,20 +25,39 @@ pub(super) struct Place {
 }
 
 pub(super) fn save(folder: &Path, stepper: &Stepper, place: Place, settings: &str) -> Result<(), TrainError> {
+    save_with(folder, stepper, place, settings, None)
+}
+
+/// As [`save`], with more words that the run needs to go on.
+pub(super) fn save_with(
+    folder: &Path,
+    stepper: &Stepper,
+    place: Place,
+    settings: &str,
+    more: Option<String>,
+) -> Result<(), TrainError> {
     let path = folder.join(FILE);
     let state = stepper.state()?;
-    let text = HashMap::from([
+    let mut text = HashMap::from([
         ("format".to_owned(), "1".to_owned()),
         ("iteration".to_owned(), place.iteration.to_string()),
         ("seconds".to_owned(), place.seconds.to_string()),
         ("settings".to_owned(), settings.to_owned()),
     ]);
+    if let Some(more) = more {
+        text.insert(MORE.to_owned(), more);
+    }
     save_tensors(&path, state.iter().map(|(name, tensor)| (name.as_str(), tensor)), Some(text))
         .map_err(|e| TrainError::Checkpoint { path, reason: e.to_string() })
 }
 
 /// Puts the stepper where the checkpoint stands; `None` when there is no checkpoint.
 pub(super) fn load(folder: &Path, stepper: &mut Stepper) -> Result<Option<Place>, TrainError> {
+    Ok(load_with(folder, stepper)?.map(|(place, _)| place))
+}
+
+/// As [`load`], with what [`save_with`] was given (empty when nothing).
+pub(super) fn load_with(folder: &Path, stepper: &mut Stepper) -> Result<Option<(Place, String)>, TrainError> {
     let path = folder.join(FILE);
     if !path.exists() {
         return Ok(None);
@@ -54,5 +75,5 @@ pub(super) fn load(folder: &Path, stepper: &mut Stepper) -> Result<Option<Place>
     let state = candle_core::safetensors::load_buffer(&bytes, &candle_core::Device::Cpu)
         .map_err(|e| wrong(e.to_string()))?;
     stepper.restore(place.iteration, &state).map_err(|e| wrong(e.to_string()))?;
-    Ok(Some(place))
+    Ok(Some((place, text.get(MORE).cloned().unwrap_or_default())))
 }

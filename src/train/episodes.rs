@@ -9,7 +9,8 @@ use forerun_models::{Channel, ChannelMode, Frame};
 pub struct Episode {
     /// Pictures.
     pub frames: Vec<Frame>,
-    /// State of each frame, in the library's channel order and units: `n` rows.
+    /// State of each frame, in the library's channel order and units: `n` rows. A channel that this episode's body
+    /// does not have is not a number.
     pub state: Vec<Vec<f32>>,
     /// Action that leads from frame `t` to `t + 1`: `n` rows, the last one is not used.
     pub action: Vec<Vec<f32>>,
@@ -131,8 +132,8 @@ impl Library {
         let last = episode.frames.len().saturating_sub(1);
         let names = &self.config.readings;
         let mut clip = Clip {
-            action_mask: mask(self.actions.len()),
-            state_mask: if episode.state.is_empty() { mask(0) } else { mask(self.state.len()) },
+            action_mask: known(episode.action.get(start.min(last)), self.actions.len()),
+            state_mask: known(episode.state.get(start.min(last)), self.state.len()),
             prompt: episode.prompt.clone(),
             told: episode.told,
             embodiment: episode.embodiment,
@@ -157,14 +158,18 @@ impl Library {
     }
 }
 
-fn mask(known: usize) -> Vec<f32> {
-    (0..CHANNEL_SLOTS).map(|i| if i < known { 1.0 } else { 0.0 }).collect()
+/// 1 for the channels that this body has: those with a number in the clip's first row.
+fn known(row: Option<&Vec<f32>>, channels: usize) -> Vec<f32> {
+    let has = |i: usize| row.and_then(|row| row.get(i)).is_some_and(|value| value.is_finite());
+    (0..CHANNEL_SLOTS).map(|i| if i < channels && has(i) { 1.0 } else { 0.0 }).collect()
 }
 
 fn row(values: Option<&Vec<f32>>, channels: &[Channel]) -> Vec<f32> {
     let mut out = vec![0.0; CHANNEL_SLOTS];
     for ((slot, value), channel) in out.iter_mut().zip(values.into_iter().flatten()).zip(channels) {
-        *slot = ((value - channel.min) / (channel.max - channel.min) * 2.0 - 1.0).clamp(-1.5, 1.5);
+        if value.is_finite() {
+            *slot = ((value - channel.min) / (channel.max - channel.min) * 2.0 - 1.0).clamp(-1.5, 1.5);
+        }
     }
     out
 }
@@ -221,6 +226,27 @@ mod tests {
         // The label of the target frame 3, in decimetres.
         assert!((clip.readings[red] - 3.0).abs() < 1e-5);
         assert_eq!(clip.readings_mask[red], 1.0);
+    }
+
+    #[test]
+    fn a_channel_that_a_body_lacks_is_masked() {
+        let config = Config::micro();
+        let channel = |name: &str| channel_of(name, "deg", [0.0, 10.0].into_iter());
+        let both = vec![channel("a.pos"), channel("b.pos")];
+        let mut library = Library::new(&config, both.clone(), both);
+        library.add(Episode {
+            frames: vec![Frame::filled(32, 32, [0; 3]); 4],
+            state: vec![vec![1.0, f32::NAN]; 4],
+            action: vec![vec![f32::NAN, 2.0]; 4],
+            weight: 1.0,
+            ..Episode::default()
+        });
+        let clip = library.clip(&library.episodes()[0], 0, 2);
+        assert_eq!(clip.state_mask[..3], [1.0, 0.0, 0.0]);
+        assert_eq!(clip.action_mask[..3], [0.0, 1.0, 0.0]);
+        assert!(clip.action.iter().chain(&clip.state).all(|v| v.is_finite()));
+        assert_eq!(clip.action[0], 0.0);
+        assert!(clip.action[1] != 0.0);
     }
 
     #[test]

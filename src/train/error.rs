@@ -32,6 +32,46 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The base cannot be post-trained.
+    #[error("{0}")]
+    Base(String),
+    /// It would not fit into memory.
+    #[error(
+        "this needs about {} of memory and {} are free; train on fewer episodes, or close other programs",
+        gigabytes(*need), gigabytes(*have)
+    )]
+    Memory {
+        /// Bytes that the run needs.
+        need: u64,
+        /// Bytes that are free.
+        have: u64,
+    },
+    /// It would not fit on the disk.
+    #[error("{path} needs {} of free disk space and has {}; free some, or choose another folder", gigabytes(*need), gigabytes(*have))]
+    Disk {
+        /// The model folder.
+        path: PathBuf,
+        /// Bytes that checkpoints and models need.
+        need: u64,
+        /// Bytes that are free.
+        have: u64,
+    },
+    /// There is too little time for it to be of use.
+    #[error(
+        "{minutes:.1} minutes are enough for {iterations} steps on this machine ({seconds:.1} s each), and fewer than {least} teach nothing; give it {needed:.0} minutes or more"
+    )]
+    TooShort {
+        /// What was given.
+        minutes: f32,
+        /// Steps that fit.
+        iterations: u64,
+        /// Seconds a step, measured.
+        seconds: f64,
+        /// Fewest useful steps.
+        least: u64,
+        /// Minutes for those.
+        needed: f64,
+    },
     /// The loss is no longer a number.
     #[error(
         "the loss stopped being a number at iteration {0}; lower `learning_rate` and resume from the last checkpoint"
@@ -46,4 +86,8 @@ pub enum TrainError {
     /// The network could not be run.
     #[error("training failed: {0}")]
     Compute(#[from] candle_core::Error),
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
 }

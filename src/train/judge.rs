@@ -1,6 +1,7 @@
 //! How good the model is right now, on episodes that it never trains on.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use forerun_models::Frame;
 use forerun_models::dreamer::{Dreamer, HistoryFrame, Stream};
@@ -53,6 +54,11 @@ impl Judge {
         Self { episodes, horizons, windows, history }
     }
 
+    /// Number of windows.
+    pub fn len(&self) -> usize {
+        self.windows.len()
+    }
+
     /// Whether there is nothing to judge on.
     pub fn is_empty(&self) -> bool {
         self.windows.is_empty()
@@ -76,21 +82,49 @@ impl Judge {
     /// # Errors
     /// When the model cannot be run or the picture not be written.
     pub fn judge(&self, model: &Dreamer, picture: Option<&Path>) -> Result<Judgement, TrainError> {
+        let look = self.look(model, false, &AtomicBool::new(false))?;
+        if let Some(path) = picture {
+            let rows: Vec<&[Frame]> =
+                look.shown.iter().flat_map(|shown| [shown.truth.as_slice(), &shown.made]).collect();
+            write_sheet(path, &rows)?;
+        }
+        Ok(look.judgement)
+    }
+
+    /// Imagines all windows with their own actions and with another window's; with `spread` once more with other
+    /// noise, to see whether the model knows what it does not know.
+    ///
+    /// # Errors
+    /// When the model cannot be run; [`TrainError::Cancelled`].
+    pub(super) fn look(
+        &self,
+        model: &Dreamer,
+        spread: bool,
+        cancel: &AtomicBool,
+    ) -> Result<Look, TrainError> {
         let longest = self.horizons.iter().copied().max().unwrap_or(0);
         let mut sums = vec![[0.0_f64; 3]; self.horizons.len()];
-        let mut strips: Vec<Vec<Frame>> = Vec::new();
+        let mut shown: Vec<Shown> = Vec::new();
+        // Between two futures, and between their mean and the truth: squared, over all pixels.
+        let mut apart = [0.0_f64; 2];
         for batch in self.windows.chunks(BATCH) {
-            let streams: Vec<Stream> = batch
-                .iter()
-                .filter_map(|(index, start)| {
-                    let episode = self.episodes.get(*index)?;
-                    Some(Stream { seed: 0, prompt: None, history: self.history(episode, *start) })
-                })
-                .collect();
-            let mut own = model.start(streams.clone(), 1)?;
-            let mut other = model.start(streams, 1)?;
-            let mut rows = vec![(Vec::new(), Vec::new()); batch.len()];
+            let streams = |seed: u64| -> Vec<Stream> {
+                batch
+                    .iter()
+                    .filter_map(|(index, start)| {
+                        let episode = self.episodes.get(*index)?;
+                        Some(Stream { seed, prompt: None, history: self.history(episode, *start) })
+                    })
+                    .collect()
+            };
+            let mut own = model.start(streams(0), 1)?;
+            let mut other = model.start(streams(0), 1)?;
+            let mut twin = if spread { Some(model.start(streams(1), 1)?) } else { None };
+            let mut rows = vec![Shown::default(); batch.len()];
             for step in 0..longest {
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(TrainError::Cancelled);
+                }
                 let action = |(index, start): &(usize, usize)| {
                     self.episodes.get(*index).and_then(|e| e.action.get(start + step)).cloned()
                 };
@@ -99,17 +133,22 @@ impl Judge {
                 shuffled.rotate_left(1);
                 let made = own.step(&actions)?;
                 let wrong = other.step(&shuffled)?;
-                for (((index, start), row), (made, wrong)) in
-                    batch.iter().zip(&mut rows).zip(made.iter().zip(&wrong))
-                {
-                    let Some(episode) = self.episodes.get(*index) else { continue };
-                    let (Some(truth), Some(first)) =
-                        (episode.frames.get(start + step + 1), episode.frames.get(*start))
+                let twins = match &mut twin {
+                    Some(twin) => twin.step(&actions)?,
+                    None => Vec::new(),
+                };
+                let truth_of = |(index, start): &(usize, usize)| {
+                    let frames = &self.episodes.get(*index)?.frames;
+                    frames.get(start + step + 1).zip(frames.get(*start))
+                };
+                for (k, (window, row)) in batch.iter().zip(&mut rows).enumerate() {
+                    let (Some((truth, first)), Some(made), Some(wrong)) =
+                        (truth_of(window), made.get(k), wrong.get(k))
                     else {
                         continue;
                     };
-                    row.0.push(truth.clone());
-                    row.1.push(made.frame.clone());
+                    row.truth.push(truth.clone());
+                    row.made.push(made.frame.clone());
                     if let Some(at) = self.horizons.iter().position(|h| *h == step + 1)
                         && let Some(sum) = sums.get_mut(at)
                     {
@@ -117,26 +156,65 @@ impl Judge {
                         sum[1] += squared(first, truth);
                         sum[2] += squared(&wrong.frame, truth);
                     }
+                    if let Some(twin) = twins.get(k).filter(|_| step + 1 == longest) {
+                        let found = spread_of(&made.frame, &twin.frame, truth);
+                        apart[0] += found[0];
+                        apart[1] += found[1];
+                    }
                 }
             }
-            if strips.len() < 12 {
-                strips.extend(rows.into_iter().take(4).flat_map(|(truth, made)| [truth, made]));
+            if shown.len() < SHOWN {
+                shown.extend(rows.into_iter().take(SHOWN - shown.len()));
             }
-        }
-        if let Some(path) = picture {
-            write_sheet(path, &strips)?;
         }
         let count = self.windows.len().max(1) as f64;
         let column = |k: usize| -> Vec<f32> {
             sums.iter().map(|sum| decibel(sum.get(k).copied().unwrap_or(0.0) / count)).collect()
         };
-        Ok(Judgement {
+        let judgement = Judgement {
             horizons: self.horizons.clone(),
             psnr: column(0),
             freeze: column(1),
             shuffled: column(2),
-        })
+        };
+        let spread = (spread && apart[1] > 0.0).then(|| (apart[0] / apart[1]).sqrt() as f32);
+        Ok(Look { judgement, spread, shown })
     }
+}
+
+/// Windows whose pictures are kept for a preview.
+const SHOWN: usize = 6;
+
+/// A window's pictures, frame 1 first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shown {
+    /// What came.
+    pub truth: Vec<Frame>,
+    /// What was imagined.
+    pub made: Vec<Frame>,
+}
+
+/// What a look at all windows found.
+pub(super) struct Look {
+    /// The numbers.
+    pub judgement: Judgement,
+    /// Spread of two futures over the error of their mean at the last horizon; 1 = the model knows how unsure it is
+    /// (Fortin et al. 2014, <https://doi.org/10.1175/JHM-D-14-0008.1>).
+    pub spread: Option<f32>,
+    /// Pictures of the first windows.
+    pub shown: Vec<Shown>,
+}
+
+/// Variance between two futures, with the factor for so small an ensemble, and squared error of their mean.
+fn spread_of(a: &Frame, b: &Frame, truth: &Frame) -> [f64; 2] {
+    let mut sums = [0.0; 2];
+    for ((a, b), t) in a.data.iter().zip(&b.data).zip(&truth.data) {
+        let (a, b, t) = (f64::from(*a), f64::from(*b), f64::from(*t));
+        // Unbiased variance of two is half the squared difference; (m + 1) / m for m = 2 members.
+        sums[0] += (a - b) * (a - b) * 0.5 * 1.5;
+        sums[1] += ((a + b) * 0.5 - t) * ((a + b) * 0.5 - t);
+    }
+    sums
 }
 
 /// Room above what held-out frames show, before a frame counts as never seen the like.
@@ -183,9 +261,9 @@ pub(super) fn decibel(error: f64) -> f32 {
 }
 
 /// Rows of frames as one PNG.
-fn write_sheet(path: &Path, rows: &[Vec<Frame>]) -> Result<(), TrainError> {
+pub(super) fn write_sheet(path: &Path, rows: &[&[Frame]]) -> Result<(), TrainError> {
     let Some(first) = rows.first().and_then(|row| row.first()) else { return Ok(()) };
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let columns = rows.iter().map(|row| row.len()).max().unwrap_or(0);
     let (w, h) = (first.width, first.height);
     let mut sheet = image::RgbImage::new((columns * w) as u32, (rows.len() * h) as u32);
     for (r, row) in rows.iter().enumerate() {
@@ -213,6 +291,14 @@ mod tests {
         assert!((decibel(0.01) - 20.0).abs() < 1e-4);
         assert!((decibel(0.001) - 30.0).abs() < 1e-4);
         assert_eq!(decibel(0.0), 99.0);
+    }
+
+    #[test]
+    fn futures_that_agree_have_no_spread() {
+        let gray = |v: u8| Frame::filled(2, 2, [v; 3]);
+        assert_eq!(spread_of(&gray(10), &gray(10), &gray(14)), [0.0, 16.0 * 12.0]);
+        let [spread, error] = spread_of(&gray(10), &gray(14), &gray(12));
+        assert!(spread > 0.0 && error == 0.0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use forerun_models::dreamer::Config;
 
 use super::episodes::channel_of;
 use super::{Episode, Library, TrainError};
+use crate::dataset::doctor::View;
 use crate::dataset::{self, Dataset, Matrix};
 use crate::engine::fit::fit;
 use crate::world::{ColourName, SceneSpec};
@@ -32,6 +33,7 @@ pub struct Loaded {
 }
 
 /// Where the channels of the data come from.
+#[derive(Clone, Debug, Default)]
 pub struct Channels {
     /// Action channels, in the library's order.
     pub actions: Vec<Channel>,
@@ -73,7 +75,7 @@ pub fn load(
     }
     let channels = match channels {
         Some(channels) => channels,
-        None => describe(&sets)?,
+        None => describe(&sets, &[])?,
     };
     let mut loaded = Loaded {
         library: Library::new(config, channels.actions.clone(), channels.state.clone()),
@@ -98,7 +100,7 @@ pub fn load(
             if cancel.load(Ordering::Relaxed) {
                 return Err(TrainError::Cancelled);
             }
-            match episode(set, index, config, &channels) {
+            match episode(set, index, config, &channels, &Intake::default()) {
                 Ok(episode) if index + kept >= set.len() => loaded.held_out.push(episode),
                 Ok(episode) => loaded.library.add(episode),
                 Err(reason) => loaded.notes.push(format!("{}#{index} is left out: {reason}", root.display())),
@@ -110,13 +112,36 @@ pub fn load(
     Ok(loaded)
 }
 
-/// Channels from the numbers that occur in all episodes, named by the first dataset.
-fn describe(sets: &[Dataset]) -> Result<Channels, TrainError> {
+/// How one dataset is looked at.
+#[derive(Clone, Debug)]
+pub(super) struct Intake {
+    /// Corrections, and the camera.
+    pub view: View,
+    /// Frames of the dataset a frame of the run.
+    pub stride: usize,
+    /// Whether a channel that the dataset lacks is not a number instead of an error.
+    pub may_lack: bool,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self { view: View::default(), stride: 1, may_lack: false }
+    }
+}
+
+/// Frames that are decoded before they are made small: a long episode of large pictures does not fit into memory.
+const CHUNK: usize = 32;
+
+/// Channels from the numbers that occur in all episodes, named by the first dataset. `views` are the corrections of
+/// each; sets beyond its end have none.
+pub(super) fn describe(sets: &[Dataset], views: &[View]) -> Result<Channels, TrainError> {
     let mut names: [Vec<(String, String)>; 2] = [Vec::new(), Vec::new()];
     let mut values: [Vec<Vec<f32>>; 2] = [Vec::new(), Vec::new()];
-    for set in sets {
-        for index in 0..set.len() {
-            let Ok(episode) = set.episode(index) else { continue };
+    let plain = View::default();
+    for (number, set) in sets.iter().enumerate() {
+        let view = views.get(number).unwrap_or(&plain);
+        for meta in set.episodes().iter().filter(|meta| !view.leave_out.contains(&meta.index)) {
+            let Ok(episode) = set.episode(meta.index).map(|episode| view.mend(episode)) else { continue };
             for (kind, matrix) in [episode.actions(), episode.state()].into_iter().enumerate() {
                 let (Some(matrix), Some(names), Some(values)) =
                     (matrix, names.get_mut(kind), values.get_mut(kind))
@@ -164,21 +189,44 @@ fn describe(sets: &[Dataset]) -> Result<Channels, TrainError> {
     Ok(channels)
 }
 
-fn episode(set: &Dataset, index: usize, config: &Config, channels: &Channels) -> Result<Episode, String> {
-    let numbers = set.episode(index).map_err(|e| e.to_string())?;
-    let camera = set.main_camera().ok_or("it has no camera")?.key.clone();
-    let frames = set
-        .clip(&camera, index, 0..numbers.length)
-        .map_err(|e| e.to_string())?
-        .iter()
-        .map(|frame| {
-            let fitted = fit(frame, config.image_width, config.image_height);
-            fitted.map(|fitted| fitted.frame).map_err(|e| e.to_string())
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let action = rows(numbers.actions(), &channels.actions)?;
-    let state = rows(numbers.state(), &channels.state)?;
-    let readings = label_readings(&numbers, set.scene(index));
+/// One episode, fitted to the network's picture size and brought to the run's rate.
+pub(super) fn episode(
+    set: &Dataset,
+    index: usize,
+    config: &Config,
+    channels: &Channels,
+    intake: &Intake,
+) -> Result<Episode, String> {
+    let numbers = set.episode(index).map(|numbers| intake.view.mend(numbers)).map_err(|e| e.to_string())?;
+    let camera = match intake.view.camera.as_str() {
+        "" => set.main_camera().ok_or("it has no camera")?.key.clone(),
+        named => named.to_owned(),
+    };
+    let stride = intake.stride.max(1);
+    let mut frames = Vec::with_capacity(numbers.length.div_ceil(stride));
+    for from in (0..numbers.length).step_by(CHUNK * stride) {
+        let to = (from + CHUNK * stride).min(numbers.length);
+        // With a stride only every so manieth picture is wanted, but a clip decodes in order anyway.
+        let pictures = set.clip(&camera, index, from..to).map_err(|e| e.to_string())?;
+        for picture in pictures.iter().step_by(stride) {
+            let fitted = fit(picture, config.image_width, config.image_height).map_err(|e| e.to_string())?;
+            frames.push(fitted.frame);
+        }
+    }
+    // The last target before the next frame is the one in force there.
+    let during = |t: usize| ((t + 1) * stride - 1).min(numbers.length.saturating_sub(1));
+    let every = |rows: Vec<Vec<f32>>, at: &dyn Fn(usize) -> usize| -> Vec<Vec<f32>> {
+        if rows.is_empty() {
+            return rows;
+        }
+        (0..frames.len()).map(|t| rows.get(at(t)).cloned().unwrap_or_default()).collect()
+    };
+    let action = every(rows(numbers.actions(), &channels.actions, intake.may_lack)?, &during);
+    let state = every(rows(numbers.state(), &channels.state, intake.may_lack)?, &|t| t * stride);
+    let mut readings = label_readings(&numbers, set.scene(index));
+    if stride > 1 && !readings.is_empty() {
+        readings = readings.into_iter().step_by(stride).collect();
+    }
     let done = numbers.columns.get("label.success").map(|success| success.values.contains(&1.0));
     Ok(Episode {
         prompt: Some(numbers.task.clone()).filter(|task| !task.trim().is_empty()),
@@ -194,20 +242,20 @@ fn episode(set: &Dataset, index: usize, config: &Config, channels: &Channels) ->
 }
 
 /// The rows of a matrix in the channels' order, by name.
-fn rows(matrix: Option<&Matrix>, channels: &[Channel]) -> Result<Vec<Vec<f32>>, String> {
+fn rows(matrix: Option<&Matrix>, channels: &[Channel], may_lack: bool) -> Result<Vec<Vec<f32>>, String> {
     let Some(matrix) = matrix else { return Ok(Vec::new()) };
     let columns = channels
         .iter()
-        .map(|channel| {
-            matrix.column(&channel.name).ok_or_else(|| {
+        .map(|channel| match matrix.column(&channel.name) {
+            None if !may_lack => {
                 let has: Vec<&str> = matrix.channels.iter().map(|c| c.name.as_str()).collect();
-                format!("it has no channel `{}` (it has {})", channel.name, has.join(", "))
-            })
+                Err(format!("it has no channel `{}` (it has {})", channel.name, has.join(", ")))
+            }
+            found => Ok(found),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    Ok((0..matrix.rows())
-        .map(|t| columns.iter().map(|at| matrix.row(t).get(*at).copied().unwrap_or(f32::NAN)).collect())
-        .collect())
+    let value = |row: &[f32], at: &Option<usize>| at.and_then(|at| row.get(at)).copied().unwrap_or(f32::NAN);
+    Ok((0..matrix.rows()).map(|t| columns.iter().map(|at| value(matrix.row(t), at)).collect()).collect())
 }
 
 /// What the heads should read off each frame of an episode (names and units of `readings_of`), from the columns that the

@@ -1,14 +1,17 @@
 //! Training a world model: data in memory, micro-batches on worker threads, checkpoints that go on exactly.
 
+mod batch;
 mod checkpoint;
 mod episodes;
 mod error;
 mod from_world;
 mod judge;
 mod load;
+pub mod post;
 mod run;
 mod settings;
 mod start;
+mod tensorboard;
 
 pub use episodes::{Episode, Library, channel_of};
 pub use error::TrainError;

@@ -2,25 +2,20 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
-use forerun_models::dreamer::{Clip, Config, Dreamer, Network, Recipe, loss, save_folder};
-use forerun_models::kernels::{precision, threads};
+use candle_core::{Device, Tensor, Var};
+use forerun_models::dreamer::{Config, Dreamer, Network, save_folder};
 use forerun_models::nn::Params;
 use forerun_models::optim::Stepper;
-use forerun_models::random::{Random, stream_of};
 use forerun_models::{Contract, FrameSpec};
 use serde::Serialize;
 
+use super::batch::{Batch, Learner, batch};
 use super::checkpoint::{self, Place};
 use super::judge::decibel;
 use super::{Judge, Judgement, Library, TrainError, TrainSettings};
-
-/// Stack of a worker: the backward pass walks the graph by recursion.
-const STACK: usize = 64 << 20;
 
 /// How long a run goes on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,14 +72,6 @@ pub struct Report {
     /// Judgement on held-out episodes, when one was just made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub judgement: Option<Judgement>,
-}
-
-/// What one micro-batch gives back.
-struct Share {
-    gradients: Vec<Vec<f32>>,
-    loss: f32,
-    readings: f32,
-    sharp: (f64, usize),
 }
 
 struct Run<'a> {
@@ -195,31 +182,14 @@ impl<'a> Run<'a> {
                 return Err(TrainError::Cancelled);
             }
             let began = Instant::now();
-            let (mix, shares) = self.iterate(cancel)?;
-            let (steps, clips) = mix;
-            let mut gradients: Vec<Vec<f32>> = Vec::new();
-            let (mut total, mut readings, mut sharp) = (0.0, 0.0, (0.0, 0));
-            let count = shares.len().max(1) as f32;
-            for share in shares {
-                total += share.loss / count;
-                readings += share.readings / count;
-                sharp.0 += share.sharp.0;
-                sharp.1 += share.sharp.1;
-                if gradients.is_empty() {
-                    gradients = share.gradients;
-                } else {
-                    for (sum, part) in gradients.iter_mut().zip(share.gradients) {
-                        sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
-                    }
-                }
-            }
-            gradients.iter_mut().flatten().for_each(|g| *g /= count);
+            let batch = self.batch(cancel)?;
+            let Batch { gradients, loss: total, readings, sharp, frames } = batch;
             let factor = settings.schedule.factor(self.stepper.iteration, self.progress());
             let norm = self.stepper.step(&gradients, factor)?;
             if !norm.is_finite() {
                 return Err(TrainError::Diverged(self.stepper.iteration));
             }
-            let speed = (steps * clips) as f32 / began.elapsed().as_secs_f32().max(1e-6);
+            let speed = frames as f32 / began.elapsed().as_secs_f32().max(1e-6);
             let report = self.report(total, readings, sharp, norm as f32, speed, smooth.take());
             let mut report = report;
             if judged.elapsed().as_secs_f32() > settings.judge_minutes * 60.0 && !self.job.judge.is_empty() {
@@ -288,94 +258,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One iteration's gradients, micro-batch by micro-batch, in their order whoever computed them.
-    fn iterate(&self, cancel: &AtomicBool) -> Result<((usize, usize), Vec<Share>), TrainError> {
-        let settings = &self.job.settings;
-        let iteration = self.stepper.iteration;
-        let pick = Random::new(settings.seed, stream_of("length"), iteration).uniform(0);
-        let all: f32 = settings.clips.iter().map(|mix| mix.share).sum();
-        let mut left = pick * all;
-        let mut chosen = (1, 1);
-        for mix in &settings.clips {
-            chosen = (mix.steps, mix.clips);
-            left -= mix.share;
-            if left < 0.0 {
-                break;
-            }
-        }
-        let (steps, clips) = chosen;
-        let each = (settings.micro_frames / steps).clamp(1, clips);
-        let shares: Vec<(usize, usize)> =
-            (0..clips).step_by(each).map(|first| (first, each.min(clips - first))).collect();
-        let recipe = Recipe {
-            own_past: if self.progress() >= settings.own_past_from { settings.own_past } else { 0.0 },
-            ..settings.recipe.clone()
-        };
-        let workers = match settings.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        };
-        let next = AtomicUsize::new(0);
-        let results: Vec<Mutex<Option<Result<Share, TrainError>>>> =
-            shares.iter().map(|_| Mutex::new(None)).collect();
-        let work = || {
-            threads::with(1, || {
-                precision::with(precision_of(settings), || {
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((first, count)) = shares.get(at) else { break };
-                        if cancel.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        let share = self.share(steps, *first, *count, &recipe);
-                        if let Some(slot) = results.get(at) {
-                            *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(share);
-                        }
-                    }
-                });
-            });
-        };
-        std::thread::scope(|scope| -> Result<(), TrainError> {
-            for _ in 0..workers.min(shares.len()) {
-                std::thread::Builder::new()
-                    .name("train".into())
-                    .stack_size(STACK)
-                    .spawn_scoped(scope, work)
-                    .map_err(|source| TrainError::File { path: "a worker thread".into(), source })?;
-            }
-            Ok(())
-        })?;
-        let mut out = Vec::with_capacity(results.len());
-        for slot in results {
-            match slot.into_inner().unwrap_or_else(|e| e.into_inner()) {
-                Some(share) => out.push(share?),
-                None => return Err(TrainError::Cancelled),
-            }
-        }
-        Ok((chosen, out))
-    }
-
-    fn share(&self, steps: usize, first: usize, count: usize, recipe: &Recipe) -> Result<Share, TrainError> {
-        let settings = &self.job.settings;
-        let iteration = self.stepper.iteration;
-        let clips: Vec<Clip> = (first..first + count)
-            .filter_map(|i| self.job.library.draw(steps, settings.seed, iteration, i as u64))
-            .collect();
-        let found = loss(&self.network, &clips, recipe, settings.seed, iteration, first as u64)?;
-        let gradients = found.total.backward()?;
-        let mut out = Vec::new();
-        for (_, var) in self.stepper.variables() {
-            out.push(match gradients.get(var) {
-                Some(gradient) => gradient.flatten_all()?.to_vec1()?,
-                None => vec![0.0; var.elem_count()],
-            });
-        }
-        Ok(Share {
-            gradients: out,
-            loss: found.total.to_scalar()?,
-            readings: found.readings,
-            sharp: found.sharp,
-        })
+    fn batch(&self, cancel: &AtomicBool) -> Result<Batch, TrainError> {
+        let variables: Vec<&Var> = self.stepper.variables().map(|(_, var)| var).collect();
+        batch(
+            &self.job.settings,
+            self.job.library,
+            Learner::Whole(&self.network),
+            &variables,
+            self.stepper.iteration,
+            self.progress(),
+            cancel,
+        )
     }
 
     /// The averaged weights as a model that can imagine.
@@ -426,10 +319,6 @@ impl<'a> Run<'a> {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
         file.write_all(line.as_bytes()).map_err(io)
     }
-}
-
-fn precision_of(settings: &TrainSettings) -> precision::Precision {
-    if settings.bf16 { precision::Precision::Bf16 } else { precision::Precision::F32 }
 }
 
 /// Writes a file whole or not at all.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
 
+use super::adapt::Weights;
 use super::config::{CHANNEL_SLOTS, Config};
 use super::network::Network;
 use crate::contract::{CONTRACT_FORMAT, Contract};
@@ -84,7 +85,53 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path, known: u32) -> Result<T, M
     serde_json::from_value(value).map_err(json)
 }
 
+/// A model folder's content before it becomes a network: what post-training starts from.
+pub struct Stored {
+    /// What it was trained on.
+    pub contract: Contract,
+    /// Its sizes.
+    pub config: Config,
+    /// Its weights by name, in f32 on the CPU.
+    pub weights: Weights,
+    /// sha256 of `model.safetensors`, lower-case hex.
+    pub sha256: String,
+}
+
+/// Reads a model folder and checks that contract, configuration and weights belong together.
+///
+/// # Errors
+/// [`ModelError`], which names the file.
+pub fn read_folder(folder: &Path) -> Result<Stored, ModelError> {
+    // Loading it makes every check; a second reading is cheap beside a training run.
+    let model = Dreamer::load(folder, &Device::Cpu)?;
+    let (params, _) = Params::load(&folder.join("model.safetensors"), &Device::Cpu, false)?;
+    let weights = params
+        .iter()
+        .map(|(name, tensor)| Ok((name.to_owned(), tensor.to_dtype(candle_core::DType::F32)?)))
+        .collect::<Result<_, ModelError>>()?;
+    Ok(Stored {
+        contract: model.contract.clone(),
+        config: model.network.config().clone(),
+        weights,
+        sha256: model.sha256,
+    })
+}
+
 impl Dreamer {
+    /// A model from weights in memory; its sha256 is empty.
+    ///
+    /// # Errors
+    /// Weights that do not fit the configuration.
+    pub fn from_weights(contract: Contract, config: &Config, weights: &Weights) -> Result<Self, ModelError> {
+        let mut params = Params::frozen(&Device::Cpu);
+        for (name, tensor) in weights {
+            params.insert(name, tensor.detach())?;
+        }
+        let network = Network::new(config, &mut params, &Device::Cpu)?;
+        let parameters = params.elements() as u64;
+        Ok(Self { contract, network, sha256: String::new(), parameters })
+    }
+
     /// Reads a model folder and checks that contract, configuration and weights belong together.
     ///
     /// # Errors

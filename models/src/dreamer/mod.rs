@@ -1,8 +1,10 @@
 //! The shipped family: a small causal space-time transformer that imagines frames from frames, numbers and words.
 
+pub mod adapt;
 mod config;
 mod folder;
 pub mod heads;
+pub mod lora;
 mod network;
 mod objective;
 pub mod patches;
@@ -10,7 +12,7 @@ mod rollout;
 mod words;
 
 pub use config::{CHANNEL_SLOTS, CONFIG_FORMAT, Config};
-pub use folder::{Dreamer, ModelError, WeightFormat, save_folder};
+pub use folder::{Dreamer, ModelError, Stored, WeightFormat, read_folder, save_folder};
 pub use network::{Condition, Network, Output, STEP_SIZES, Time};
 pub use objective::{Clip, Loss, Recipe, loss};
 pub use rollout::{HistoryFrame, Imagined, Rollout, Stream};

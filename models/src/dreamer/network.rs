@@ -29,7 +29,7 @@ const EPS: f64 = 1e-6;
 /// Harmonics of a channel's value that the network sees beside the value itself.
 const HARMONICS: usize = 3;
 /// Numbers a channel: value, sine and cosine of each harmonic, validity.
-const CHANNEL_FEATURES: usize = 2 + 2 * HARMONICS;
+pub(super) const CHANNEL_FEATURES: usize = 2 + 2 * HARMONICS;
 /// Harmonics of a noise level.
 const LEVEL_HARMONICS: usize = 6;
 /// Numbers a noise level.

@@ -339,7 +339,12 @@ impl Rollout<'_> {
         // Where numbers drive a future, the network's own reading of the joints goes on where the recorded one ends:
         // it keeps the arm in its place through frames that show little of it. Words alone leave the joints open.
         for ((state, imagined), action) in self.states.iter_mut().zip(&out).zip(actions) {
-            *state = state.take().and(action.as_ref()).map(|_| imagined.state.clone());
+            // A channel that this body does not have stays unknown.
+            let goes_on = |known: Vec<f32>| {
+                let read = imagined.state.iter().zip(known);
+                read.map(|(new, old)| if old.is_finite() { *new } else { f32::NAN }).collect()
+            };
+            *state = state.take().filter(|_| action.is_some()).map(goes_on);
         }
         self.t += 1;
         self.imagined += 1;

@@ -96,6 +96,18 @@ impl Params {
         Self { entries: BTreeMap::new(), seed, device: device.clone(), trainable: true, may_create: true }
     }
 
+    /// An empty store for tensors that come from elsewhere: they stay as they are (a tensor that is part of a graph
+    /// keeps it), and asking for a name that is not there is an error.
+    pub fn frozen(device: &Device) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            seed: 0,
+            device: device.clone(),
+            trainable: false,
+            may_create: false,
+        }
+    }
+
     /// Reads a safetensors file. Asking for a name that is not in it is an error (see [`Params::allow_new`]).
     ///
     /// With `trainable` the tensors become variables in f32; without, they stay plain tensors in the file's format.

@@ -3,6 +3,7 @@
 mod imagining;
 mod loading;
 mod looking;
+mod post_training;
 mod recording;
 mod saved;
 
@@ -12,6 +13,7 @@ pub use crate::score::job::score;
 pub use imagining::{again, imagine, track_of};
 pub use loading::warm;
 pub use looking::{preview, world_frame};
+pub use post_training::post_train;
 pub use recording::record;
 pub use saved::{open_future, save_future};
 

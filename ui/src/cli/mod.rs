@@ -9,6 +9,7 @@ mod engine;
 mod imagine;
 mod inspect;
 mod models;
+mod post_train;
 mod ranges;
 mod record;
 mod score;
@@ -48,6 +49,8 @@ enum Command {
     Score(score::Arguments),
     /// Train a model on recorded episodes
     Train(train::Arguments),
+    /// Make a model of one world a model of your own, with little data
+    PostTrain(post_train::Arguments),
     /// Models that can be used here
     #[command(subcommand)]
     Models(models::Command),
@@ -100,6 +103,7 @@ pub fn run(
         Some(Command::Imagine(arguments)) => imagine::run(arguments),
         Some(Command::Score(arguments)) => score::run(arguments),
         Some(Command::Train(arguments)) => train::run(arguments),
+        Some(Command::PostTrain(arguments)) => post_train::run(arguments),
         Some(Command::Models(command)) => models::run(command),
         Some(Command::Engine(arguments)) => engine::run(&arguments),
         Some(Command::Doctor) => doctor::run(),

@@ -1,0 +1,76 @@
+//! What may be wrong with a recording although every file is in order, and how to look at it so that it is right.
+//!
+//! [`examine`] reads a sample of a dataset and returns [`Finding`]s: each says how bad it is, what was measured, and
+//! (where there is one) the correction as a [`View`], which is applied while reading. No file is ever rewritten.
+
+mod channels;
+mod coverage;
+mod finding;
+mod frames;
+mod lag;
+mod sample;
+mod units;
+mod view;
+
+pub use finding::{Examination, Finding, Severity, Topic};
+pub use view::{UnitFix, VIEW_FORMAT, View};
+
+use super::Dataset;
+
+/// How actions are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Targets.
+    Absolute,
+    /// Changes.
+    Relative,
+}
+
+/// Looks at a dataset as `view` shows it: all its numbers, and the pictures of up to sixteen episodes. What cannot be
+/// read is a finding too.
+pub fn examine(set: &Dataset, view: &View) -> Examination {
+    let (samples, unread) = sample::read(set, view);
+    let fps = set.fps();
+    let mut findings = Vec::new();
+    if let Some((_, reason)) = unread.first() {
+        let words = format!("{} episodes cannot be read: {reason}", unread.len());
+        let episodes: Vec<usize> = unread.iter().map(|(index, _)| *index).collect();
+        let fix = View { leave_out: episodes.clone(), ..View::default() };
+        findings.push(
+            Finding::new(Severity::Problem, Topic::Unread, words)
+                .episodes(episodes)
+                .fixed_by(fix, unread.len() < set.len()),
+        );
+    }
+    let guessed = units::mode(&samples);
+    let known: Vec<String> = match &guessed {
+        Some((Mode::Relative, names)) => {
+            names.iter().filter(|name| !view.relative.contains(name)).cloned().collect()
+        }
+        _ => Vec::new(),
+    };
+    if !known.is_empty() {
+        let fix = View { relative: known.clone(), ..View::default() };
+        let words =
+            "Actions go with the change of the state and not with the state: they are changes, not targets.";
+        findings
+            .push(Finding::new(Severity::Note, Topic::Relative, words).channels(known).fixed_by(fix, true));
+    }
+    let mode = guessed.map_or(Mode::Absolute, |(mode, _)| mode);
+    findings.extend(channels::examine(&samples));
+    findings.extend(units::examine(&samples));
+    findings.extend(frames::examine(&samples, fps));
+    let frozen = findings.iter().any(|finding| finding.topic == Topic::FrozenCamera);
+    let (mut action_lag, mut state_lag) = (None, None);
+    // A camera that shows nothing says nothing about time.
+    if !frozen {
+        let (actions, states, about) = lag::examine(&samples, mode, fps);
+        action_lag = actions.map(|shift| shift.rows);
+        state_lag = states.map(|shift| shift.rows);
+        findings.extend(about);
+    }
+    findings.extend(coverage::examine(&samples));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let frames = samples.iter().map(|sample| sample.pictures.len()).sum();
+    Examination { findings, frames, action_lag, state_lag }
+}
