@@ -38,6 +38,18 @@ pub fn parent_of(path: &Path) -> &Path {
     }
 }
 
+/// Removes `folder` and what is below it as far as there is nothing in it; files stay, and what holds them.
+/// For a job that made folders and then could not fill them.
+pub fn prune_empty(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            prune_empty(&entry.path());
+        }
+    }
+    // Refused by the system for a folder that still holds something, which is the point.
+    let _ = fs::remove_dir(folder);
+}
+
 /// Writes a whole file or nothing: a reader sees the old bytes or the new ones, never a part.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_sibling(path)?;
@@ -333,6 +345,19 @@ mod tests {
         let _ = removed;
         assert!(running.path().exists());
         assert!(dir.path().join("kept").exists() && dir.path().join(".mine.tmp").exists());
+    }
+
+    #[test]
+    fn only_empty_folders_are_pruned() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
+        fs::create_dir_all(dir.path().join("a/d")).unwrap();
+        fs::write(dir.path().join("a/d/kept"), b"x").unwrap();
+        prune_empty(&dir.path().join("a"));
+        assert!(!dir.path().join("a/b").exists() && dir.path().join("a/d/kept").exists());
+        fs::remove_file(dir.path().join("a/d/kept")).unwrap();
+        prune_empty(&dir.path().join("a"));
+        assert!(!dir.path().join("a").exists() && dir.path().exists());
     }
 
     #[test]

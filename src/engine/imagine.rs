@@ -66,10 +66,19 @@ pub struct Plan {
 /// what is not leaves nothing.
 pub fn run(context: &JobContext, plan: &Plan) -> Result<Vec<FutureRecord>, JobEnd> {
     check(plan)?;
+    let fresh = plan.out.as_ref().filter(|out| !out.exists());
     if let Some(out) = &plan.out {
         std::fs::create_dir_all(out).map_err(|e| Failure::io("make", out, &e))?;
         fsx::sweep(out);
     }
+    let records = run_all(context, plan);
+    if let (Err(_), Some(out)) = (&records, fresh) {
+        fsx::prune_empty(out);
+    }
+    records
+}
+
+fn run_all(context: &JobContext, plan: &Plan) -> Result<Vec<FutureRecord>, JobEnd> {
     let frame = &plan.loaded.info.contract.frame;
     let bytes = frame.width.saturating_mul(frame.height).saturating_mul(3).saturating_mul(plan.steps).max(1);
     let batch = (CLIP_BYTES / bytes).clamp(1, BATCH);

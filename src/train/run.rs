@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
             let batch = self.batch(cancel)?;
             let Batch { gradients, loss: total, readings, sharp, frames } = batch;
             let factor = settings.schedule.factor(self.stepper.iteration, self.progress());
-            let norm = self.stepper.step(&gradients, factor)?;
+            let norm = precision::with(precision_of(settings), || self.stepper.step(&gradients, factor))?;
             if !norm.is_finite() {
                 return Err(TrainError::Diverged(self.stepper.iteration));
             }

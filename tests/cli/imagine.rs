@@ -170,6 +170,28 @@ fn bad_input_is_named_and_leaves_nothing() {
     );
 }
 
+#[test]
+#[cfg(unix)]
+fn a_full_disk_is_named_and_nothing_half_written_stays() {
+    let home = home();
+    let record = ["record", "--behaviour", "play", "--episodes", "1", "--out", "set"];
+    home.fails_on_a_full_disk(20, &record, &["set", "disk"]);
+    home.fails_on_a_full_disk(1, &imagine(&["--frames", "a.png"]), &["out", "disk"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_place_that_may_not_be_written_is_named() {
+    let home = home();
+    // A file where a folder should be: refused for everybody, the administrator included.
+    std::fs::write(home.path("file"), b"x").unwrap();
+    home.fails(&["record", "--behaviour", "play", "--episodes", "1", "--out", "file/set"], &["file/set"]);
+    let mut inside = imagine(&["--frames", "a.png"]);
+    let at = inside.iter().position(|a| *a == "out").unwrap();
+    inside[at] = "file/out";
+    home.fails(&inside, &["file/out"]);
+}
+
 fn long_job(home: &Home, steps: usize) -> ImagineSpec {
     ImagineSpec {
         model: home.path("model").to_string_lossy().into_owned(),

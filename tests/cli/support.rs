@@ -43,6 +43,30 @@ impl Home {
         text
     }
 
+    /// As [`Home::fails`], where no file may grow beyond `kilobytes`: to a program that is a full disk.
+    #[cfg(unix)]
+    pub fn fails_on_a_full_disk(&self, kilobytes: u32, arguments: &[&str], words: &[&str]) {
+        let before = self.listing();
+        // The signal is left to the error code, as a full disk gives no signal either.
+        let script = format!("trap '' XFSZ; ulimit -f {kilobytes}; exec \"$@\"");
+        let output = Command::new("bash")
+            .args(["-c", &script, "bash"])
+            .arg(exe())
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .env("HOME", self.dir.path())
+            .env("XDG_DATA_HOME", self.dir.path().join("data"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+        for word in words {
+            assert!(text.contains(word), "{arguments:?}: {word:?} is not in {text:?}");
+        }
+        assert!(!text.contains("panicked"), "{text}");
+        assert_eq!(self.listing(), before, "{arguments:?} left something behind");
+    }
+
     /// All files and folders of the home, for comparing.
     pub fn listing(&self) -> Vec<String> {
         let mut all = Vec::new();

@@ -39,6 +39,14 @@ const MOTION_SCALE: f64 = 4.0;
 /// Denoising step sizes that the network can tell apart: 1 (one step does it all), 1/2, 1/4, 1/8.
 pub const STEP_SIZES: usize = 4;
 
+/// `a + gate * (b - a)` for `a, b [G, P, V]` and one gate for the three colours of a pixel, `gate [G, P, V / 3]`.
+fn mix(a: &Tensor, b: &Tensor, gate: &Tensor) -> Result<Tensor> {
+    let (g, p, v) = a.dims3()?;
+    let change = (b - a)?.reshape((g, p, v / 3, 3))?;
+    let change = change.broadcast_mul(&gate.reshape((g, p, v / 3, 1))?)?.reshape((g, p, v))?;
+    a + change
+}
+
 /// What drives the steps of a batch of clips; `B` clips of `T` steps.
 pub struct Condition {
     /// Noise level of the target, 0 (pure noise) to 1 (clean): `B * T`.
@@ -220,10 +228,13 @@ impl Network {
             motion: match config.motion_cells {
                 0 => None,
                 cells => {
-                    let out = 2 * cells * cells;
-                    // A fresh network moves nothing.
+                    let field = 2 * cells * cells;
+                    let out = field + pixels;
+                    // A fresh network moves nothing, and its gate to what is moved is nearly shut: what rests is
+                    // copied exactly, since sampling between pixels would blur it a little more each frame.
                     let weight = params.tensor("motion.weight", &[out, d], Init::Const(0.0))?;
-                    Some((weight, params.tensor("motion.bias", &[out], Init::Const(0.0))?))
+                    let shut = Init::Pattern { period: out, from: field, value: -1.0 };
+                    Some((weight, params.tensor("motion.bias", &[out], shut)?))
                 }
             },
             head: params.tensor("head.weight", &[head, d], Init::fan_in(d))?,
@@ -352,24 +363,24 @@ impl Network {
         let heads = linear(&registers, &self.head, Some(&self.head_bias))?;
         let tokens = x.narrow(1, 0, p)?.contiguous()?;
         let out = linear(&tokens, &self.patch_out, Some(&self.patch_out_bias))?;
-        let moved = match &self.motion {
-            Some((weight, bias)) => {
-                let (rows, cols) = self.config.grid();
-                let (patch, cells) = (self.config.patch, self.config.motion_cells);
-                let field = linear(&tokens, weight, Some(bias))?.affine(MOTION_SCALE, 0.0)?;
-                Some(warp(&context, &field, Warp { rows, cols, patch, cells })?)
-            }
-            None => None,
-        };
-        let context = moved.clone().unwrap_or(context);
+        let mut moved = None;
+        let mut base = context.clone();
+        if let Some((weight, bias)) = &self.motion {
+            let (rows, cols) = self.config.grid();
+            let (patch, cells) = (self.config.patch, self.config.motion_cells);
+            let motion = linear(&tokens, weight, Some(bias))?;
+            let numbers = 2 * cells * cells;
+            let field = motion.narrow(D::Minus1, 0, numbers)?.contiguous()?.affine(MOTION_SCALE, 0.0)?;
+            let fetched = warp(&context, &field, Warp { rows, cols, patch, cells })?;
+            let gate = motion.narrow(D::Minus1, numbers, v / 3)?.contiguous()?;
+            base = mix(&context, &fetched, &candle_nn::ops::sigmoid(&gate)?)?;
+            moved = Some(fetched);
+        }
         let fresh = out.narrow(D::Minus1, 0, v)?;
         let gate = candle_nn::ops::sigmoid(&out.narrow(D::Minus1, v, v / 3)?.contiguous()?)?;
         // Where there is no context the gate is fully open.
         let gate = gate.broadcast_mul(&has)?.broadcast_add(&lacks)?;
-        // One gate a pixel, three colours a pixel.
-        let gate = gate.reshape((groups, p, v / 3, 1))?;
-        let change = (fresh - &context)?.reshape((groups, p, v / 3, 3))?;
-        let frames = (context + change.broadcast_mul(&gate)?.reshape((groups, p, v))?)?;
+        let frames = mix(&base, &fresh, &gate)?;
         Ok(Output { frames, moved, heads })
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernels::muon::orthogonalise;
 use crate::kernels::optim::{AdamW, adamw_step, ema_step, sum_squares};
-use crate::kernels::threads;
+use crate::kernels::{precision, threads};
 use crate::nn::Params;
 
 /// Numbers of the optimiser.
@@ -198,8 +198,12 @@ impl Stepper {
         };
         // Variables are independent of each other: whoever is free takes the next one, the numbers stay the same.
         let workers = threads::current().max(1);
+        // A wish for bf16 products belongs to a thread; Muon is happy with them.
+        let wanted = precision::current();
+        let update = &update;
         std::thread::scope(|scope| {
-            let handles: Vec<_> = (1..workers).map(|_| scope.spawn(|| update.run())).collect();
+            let work = move || precision::with(wanted, || update.run());
+            let handles: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
             let own = update.run();
             handles.into_iter().fold(own, |result, handle| {
                 let other = handle

@@ -3,6 +3,7 @@
 use crate::engine::job::{JobContext, JobEnd};
 use crate::engine::protocol::{Event, RecordSpec};
 use crate::failure::Failure;
+use crate::fsx;
 use crate::world::record::{RecordSettings, record as record_world};
 use crate::world::{Behaviour, EpisodeSettings, SceneDistribution, WorldError};
 
@@ -34,10 +35,19 @@ pub fn record(context: &JobContext, spec: &RecordSpec) -> Result<String, JobEnd>
         context.progress(p.episodes as u64, total, "recording episodes");
     };
     let began = std::time::Instant::now();
+    let fresh = !spec.out.exists();
     let made = match record_world(&settings, &spec.out, told, context.cancel.flag()) {
         Ok(made) => made,
-        Err(WorldError::Cancelled) => return Err(JobEnd::Cancelled),
-        Err(error) => return Err(explain(error).into()),
+        Err(error) => {
+            // Folders without an episode are of no use to anybody.
+            if fresh {
+                fsx::prune_empty(&spec.out);
+            }
+            return Err(match error {
+                WorldError::Cancelled => JobEnd::Cancelled,
+                error => explain(error).into(),
+            });
+        }
     };
     let seconds = began.elapsed().as_secs_f64().max(1e-9);
     let value = serde_json::json!({
