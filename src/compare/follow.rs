@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::score::pixels::{Pool, changed};
 
 /// A probe moves a channel by this share of its range.
-pub const PROBE: f32 = 0.15;
+pub const PROBE: f32 = 0.125;
 /// A share of pixels under this is no response: one pixel in four thousand, 4 of 128 x 128.
 const SEEN: f64 = 1.0 / 4096.0;
 
@@ -178,4 +178,129 @@ pub fn gauge(responses: &[Response]) -> Option<(f64, &Response)> {
     let least = responses.iter().min_by(|a, b| a.gauge().total_cmp(&b.gauge()))?;
     let mean = responses.iter().map(Response::gauge).sum::<f64>() / responses.len() as f64;
     Some((mean, least))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::engine::protocol::Start;
+    use forerun_models::{Channel, ChannelMode};
+
+    fn contract() -> Contract {
+        let mut contract = crate::engine::record::tests::example().contract;
+        let channel = |name: &str, min, max| Channel {
+            name: name.into(),
+            unit: "deg".into(),
+            min,
+            max,
+            mode: ChannelMode::Absolute,
+            mean: 0.0,
+            std: 1.0,
+        };
+        contract.actions = vec![channel("pan.pos", -100.0, 100.0), channel("lift.pos", 0.0, 40.0)];
+        contract.state = contract.actions.clone();
+        contract
+    }
+
+    fn base() -> ImagineSpec {
+        ImagineSpec {
+            model: "m".into(),
+            start: Start::Blobs {
+                sizes: vec![(8, 8)],
+                states: vec![vec![("pan.pos".into(), 3.0), ("lift.pos".into(), 39.0)]],
+            },
+            prompt: String::new(),
+            actions: Actions::Track {
+                channels: vec!["pan.pos".into(), "lift.pos".into()],
+                rows: vec![vec![-50.0, 2.0], vec![-30.0, 1.0]],
+            },
+            steps: 2,
+            seeds: vec![5, 6],
+            refine: 2,
+            device: "cpu".into(),
+            out: Some("o".into()),
+        }
+    }
+
+    fn named(values: &[(&str, f32)]) -> Vec<(String, f32)> {
+        values.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect()
+    }
+
+    #[test]
+    fn a_probe_moves_one_channel_towards_the_side_with_room() {
+        let probes = probes(&base(), &contract()).unwrap();
+        assert_eq!(probes.len(), 2);
+        let rows = |p: &Probe| match &p.spec.actions {
+            Actions::Track { rows, .. } => rows.clone(),
+            _ => Vec::new(),
+        };
+        assert_eq!((probes[0].by, rows(&probes[0])), (25.0, vec![vec![-25.0, 2.0], vec![-5.0, 1.0]]));
+        assert_eq!((probes[1].by, rows(&probes[1])), (5.0, vec![vec![-50.0, 7.0], vec![-30.0, 6.0]]));
+        assert!(probes.iter().all(|p| p.spec.seeds == [5] && p.spec.out.is_none()));
+        let free = ImagineSpec { actions: Actions::Free, ..base() };
+        assert!(super::probes(&free, &contract()).unwrap_err().text().contains("action track"));
+    }
+
+    #[test]
+    fn whatever_drives_a_future_is_written_out_as_a_track() {
+        let blobs = [vec![0u8; 8 * 8 * 3]];
+        let held = ImagineSpec { actions: Actions::Hold, ..base() };
+        let track = as_track(&held, &blobs, &contract()).unwrap();
+        let wanted = Actions::Track {
+            channels: vec!["pan.pos".into(), "lift.pos".into()],
+            rows: vec![vec![3.0, 39.0]; 2],
+        };
+        assert_eq!(track.actions, wanted);
+        // From 39 of 40 there is only room downward.
+        assert!(probes(&track, &contract()).unwrap()[1].by < 0.0);
+        let free = ImagineSpec { actions: Actions::Free, ..base() };
+        assert_eq!(as_track(&free, &blobs, &contract()).unwrap().actions, Actions::Free);
+    }
+
+    #[test]
+    fn a_response_tells_pixels_gripper_and_how_far_the_joint_followed() {
+        let probe = probes(&base(), &contract()).unwrap().remove(0);
+        let (still, mut moved) = (Frame::filled(4, 4, [50; 3]), Frame::filled(4, 4, [50; 3]));
+        moved.data[..12].fill(90);
+        let before =
+            named(&[("state.pan.pos", -40.0), ("gripper.x", 0.1), ("gripper.y", 0.0), ("gripper.z", 0.0)]);
+        let after =
+            named(&[("state.pan.pos", -22.5), ("gripper.x", 0.1), ("gripper.y", 0.03), ("gripper.z", 0.0)]);
+        let a = [Seen { frame: &still, reading: &before }; 2];
+        let b = [Seen { frame: &still, reading: &before }, Seen { frame: &moved, reading: &after }];
+        let response = Response::new(&probe, &a, &b).unwrap();
+        assert_eq!(response.pixels, 0.25);
+        assert!((response.gripper_mm.unwrap() - 30.0).abs() < 1e-3);
+        assert!((response.followed.unwrap() - 0.7).abs() < 1e-6);
+        assert_eq!(response.course.len(), 2);
+        // A quarter of one of two pictures is off by 40: the root of 1600 / 8.
+        assert!((response.rms - 200.0f64.sqrt()).abs() < 1e-9);
+        let deaf = Response::new(&probe, &a, &a).unwrap();
+        assert_eq!((deaf.gauge(), deaf.rms), (0.0, 0.0));
+        let all = [response, deaf];
+        let (mean, least) = gauge(&all).unwrap();
+        assert!((mean - 0.35).abs() < 1e-6 && least.rms == 0.0);
+        assert!(Response::new(&probe, &[], &[]).is_err() && gauge(&[]).is_none());
+    }
+
+    #[test]
+    fn a_model_without_a_state_is_judged_by_its_pixels() {
+        let probe = probes(&base(), &contract()).unwrap().remove(0);
+        let (a, b) = (Frame::filled(4, 4, [50; 3]), Frame::filled(4, 4, [80; 3]));
+        let seen = |frame| [Seen { frame, reading: &[] as &[(String, f32)] }];
+        let response = Response::new(&probe, &seen(&a), &seen(&b)).unwrap();
+        assert_eq!((response.followed, response.gripper_mm, response.gauge()), (None, None, 1.0));
+        let small = Frame::filled(2, 2, [0; 3]);
+        assert!(Response::new(&probe, &seen(&a), &seen(&small)).is_err());
+    }
+
+    #[test]
+    fn delta_psnr_pools_before_it_turns_into_db() {
+        let truth = Frame::filled(2, 2, [100; 3]);
+        let (near, far) = (Frame::filled(2, 2, [101; 3]), Frame::filled(2, 2, [110; 3]));
+        let delta = delta_psnr(&[(&near, &truth)], &[(&far, &truth)]).unwrap();
+        assert!((delta - 20.0).abs() < 1e-9);
+        assert_eq!(delta_psnr(&[], &[(&far, &truth)]), None);
+    }
 }

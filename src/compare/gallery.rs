@@ -171,10 +171,14 @@ impl Gallery {
     /// has moved, by the very picture that the branch starts from.
     pub fn parent_of(&self, entry: &Entry) -> Option<(&Entry, usize)> {
         let from = entry.parent.as_ref()?;
-        let same = |a: &Path, b: &Path| {
-            a == b || a.canonicalize().ok().is_some_and(|a| b.canonicalize().is_ok_and(|b| a == b))
-        };
-        let by_folder = self.entries.iter().find(|e| same(&e.folder, &from.folder));
+        // Spelled in another way (through a link, say), it still is the folder of that name below the same root; no link
+        // is followed below it.
+        let root = self.root.canonicalize().ok();
+        let wanted = from.folder.canonicalize().ok();
+        let name =
+            wanted.zip(root).and_then(|(folder, root)| Some(name_below(folder.strip_prefix(&root).ok()?)));
+        let by_folder =
+            self.entries.iter().find(|e| e.folder == from.folder || Some(&e.name) == name.as_ref());
         if let Some(parent) = by_folder.filter(|p| p.folder != entry.folder && from.at <= p.steps) {
             return Some((parent, from.at));
         }
@@ -207,6 +211,12 @@ fn collect(folder: &Path, depth: usize, out: &mut Vec<PathBuf>) {
 
 fn stamp_of(file: &Path) -> Stamp {
     std::fs::metadata(file).map_or((None, 0), |m| (m.modified().ok(), m.len()))
+}
+
+/// A path with `/` between its parts, on every system.
+pub(super) fn name_below(path: &Path) -> String {
+    let parts: Vec<_> = path.components().map(|c| c.as_os_str().to_string_lossy()).collect();
+    parts.join("/")
 }
 
 /// The last part of a model's folder, or its name.
@@ -246,10 +256,8 @@ pub fn read(root: &Path, folder: &Path) -> Result<Entry, Failure> {
         _ => None,
     };
     let start = record.start.frames.last();
-    let name = folder.strip_prefix(root).unwrap_or(folder);
-    let parts: Vec<_> = name.components().map(|c| c.as_os_str().to_string_lossy()).collect();
     Ok(Entry {
-        name: parts.join("/"),
+        name: name_below(folder.strip_prefix(root).unwrap_or(folder)),
         prompt: record.prompt.clone(),
         model: model_name(&record.model.name),
         model_hash: record.model.sha256.chars().take(8).collect(),
@@ -330,5 +338,110 @@ impl Query {
             // Dates sort as texts. A day that is only begun counts from its beginning, and to before it.
             && self.after.as_ref().is_none_or(|after| date.as_str() >= after.as_str())
             && self.before.as_ref().is_none_or(|before| date.as_str() < before.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::compare::testing::{branch, future};
+
+    #[test]
+    fn sound_futures_are_listed_newest_first_and_broken_ones_with_a_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        future(&root.join("run/seed-1"), 1, 3, |r| r.made = 10);
+        future(&root.join("run/seed-2"), 2, 3, |r| r.made = 20);
+        let cut = future(&root.join("cut"), 3, 3, |_| {});
+        std::fs::remove_file(cut.join("frames/00003.png")).unwrap();
+        let garbage = future(&root.join("garbage"), 4, 1, |_| {});
+        std::fs::write(garbage.join(RECORD_FILE), "PNG").unwrap();
+        let newer = future(&root.join("newer"), 5, 1, |_| {});
+        std::fs::write(newer.join(RECORD_FILE), "{\"format\": 99}").unwrap();
+        let out =
+            future(&root.join("out"), 6, 1, |r| r.frames[0].file.file = "../run/seed-1/future.json".into());
+        future(&root.join(".half.1-0.0.tmp"), 7, 1, |_| {});
+        std::fs::write(root.join("tree.json"), "{}").unwrap();
+        let gallery = Gallery::scan(root);
+        let names: Vec<&str> = gallery.entries().iter().map(|e| e.name.as_str()).collect();
+        assert_eq!(names, ["run/seed-2", "run/seed-1"]);
+        let entry = &gallery.entries()[0];
+        assert_eq!((entry.steps, entry.date().as_str()), (3, "1970-01-01 00:00"));
+        assert_eq!(entry.picture(0), Some(root.join("run/seed-2/start/0000.png")));
+        assert_eq!(entry.picture(3), Some(entry.last.clone()));
+        assert_eq!((entry.picture(4), entry.clip.clone()), (None, None));
+        let broken: Vec<&Path> = gallery.broken().iter().map(|b| b.folder.as_path()).collect();
+        assert_eq!(broken, [&cut, &garbage, &newer, &out]);
+        let reasons: Vec<String> = gallery.broken().iter().map(|b| b.reason.text()).collect();
+        for (reason, word) in reasons.iter().zip(["00003.png", "not the record", "Update Forerun", "missing"])
+        {
+            assert!(reason.contains(word), "{reason}");
+        }
+        assert!(Gallery::scan(&root.join("nowhere")).entries().is_empty());
+    }
+
+    #[test]
+    fn looking_again_finds_what_is_new_and_what_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = future(&dir.path().join("a"), 1, 1, |_| {});
+        let mut gallery = Gallery::scan(dir.path());
+        assert!(!gallery.refresh());
+        future(&dir.path().join("b"), 2, 1, |r| r.made = 9);
+        assert!(gallery.refresh());
+        assert_eq!(gallery.entries().len(), 2);
+        // A lost picture is noticed although the record is as it was.
+        std::fs::remove_file(first.join("frames/00001.png")).unwrap();
+        assert!(gallery.refresh());
+        assert_eq!((gallery.entries().len(), gallery.broken().len()), (1, 1));
+        std::fs::remove_dir_all(&first).unwrap();
+        assert!(gallery.refresh() && gallery.broken().is_empty());
+    }
+
+    #[test]
+    fn a_branch_finds_its_parent_even_when_both_have_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let parent = future(&dir.path().join("parent"), 10, 4, |_| {});
+        let child = branch(&dir.path().join("child"), &parent, 3, |_| {});
+        future(&dir.path().join("other"), 90, 4, |_| {});
+        let gallery = Gallery::scan(dir.path());
+        let (found, at) = gallery.parent_of(gallery.entry(&child).unwrap()).unwrap();
+        assert_eq!((found.folder.as_path(), at), (parent.as_path(), 3));
+        assert!(gallery.parent_of(gallery.entry(&parent).unwrap()).is_none());
+        std::fs::rename(&parent, dir.path().join("moved")).unwrap();
+        let gallery = Gallery::scan(dir.path());
+        let (found, at) = gallery.parent_of(gallery.entry(&child).unwrap()).unwrap();
+        assert_eq!((found.name.as_str(), at), ("moved", 3));
+    }
+
+    #[test]
+    fn search_is_by_words_model_seed_and_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |name: &str, prompt: &str, model: &str, seed: u64, made: u64| {
+            future(&dir.path().join(name), 1, 1, |r| {
+                (r.prompt, r.seed, r.made) = (prompt.into(), seed, made);
+                r.model.name = model.into();
+                r.model.sha256 = format!("{seed:0>64}");
+            });
+        };
+        made("a", "Push the RED cube", "/models/tabletop", 7, 1_795_000_000); // 2026-11-18
+        made("b", "把紅色方塊推到左邊", "tabletop", 8, 1_795_400_000); // 2026-11-23
+        made("c", "push the blue cube", "small", 9, 1_795_500_000); // 2026-11-24
+        let gallery = Gallery::scan(dir.path());
+        let find = |text: &str| -> Vec<String> {
+            gallery.search(&Query::parse(text)).iter().map(|e| e.name.clone()).collect()
+        };
+        assert_eq!(find(""), ["c", "b", "a"]);
+        assert_eq!(find("push cube"), ["c", "a"]);
+        assert_eq!(find("red"), ["a"]);
+        assert_eq!(find("紅色"), ["b"]);
+        assert_eq!(find("model:tabletop"), ["b", "a"]);
+        assert_eq!(find("seed:9"), ["c"]);
+        assert_eq!(find("seed:red"), Vec::<String>::new(), "no such key's value: a word that occurs nowhere");
+        assert_eq!(find("2026-11-23"), ["b"]);
+        assert_eq!(find("after:2026-11-23"), ["c", "b"]);
+        assert_eq!(find("before:2026-11-24 after:2026-11-20"), ["b"]);
+        assert_eq!(find("refine:4 small"), ["c"]);
+        assert_eq!(find("refine:3"), Vec::<String>::new());
     }
 }

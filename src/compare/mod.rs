@@ -3,6 +3,7 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `diff` | views of a pair: wipe, onion skin, signed difference, heat map, flicker; the reference of the shaders |
+//! | `open` | a saved future in memory |
 //! | `set` | views of many: mean, standard deviation, median future, most different pair |
 //! | `truth` | what really happened after the frame that a future starts from |
 //! | `metrics`, `numbers` | one number a frame against truth or over seeds; CSV and JSON of them |
@@ -23,9 +24,12 @@ pub mod glyphs;
 pub mod lanes;
 pub mod metrics;
 pub mod numbers;
+pub mod open;
 pub mod set;
 pub mod sheet;
 pub mod sweep;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 pub mod truth;
 pub mod votes;

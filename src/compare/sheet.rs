@@ -414,3 +414,7 @@ fn one(path: &Path, frame: Frame, scale: usize) -> Result<Written, Failure> {
 fn put(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     fsx::stage(path, bytes).and_then(fsx::Staged::commit).map_err(|e| Failure::io("write", path, &e))
 }
+
+#[cfg(test)]
+#[path = "sheet_tests.rs"]
+mod tests;

@@ -422,3 +422,7 @@ fn into_range(spec: &mut ImagineSpec, contract: &Contract, channel: Option<&str>
     }
     moved
 }
+
+#[cfg(test)]
+#[path = "sweep_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::gallery::Gallery;
+use super::gallery::{Gallery, name_below};
 use super::lanes::{Knot, Placed, place};
 use crate::failure::Failure;
 use crate::fsx;
@@ -228,9 +228,7 @@ impl TreeStore {
     /// A folder as the file keeps it.
     fn stored(&self, folder: &Path) -> String {
         match folder.strip_prefix(&self.root) {
-            Ok(inside) => {
-                inside.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
-            }
+            Ok(inside) => name_below(inside),
             Err(_) => folder.to_string_lossy().into_owned(),
         }
     }
@@ -568,3 +566,7 @@ impl TreeStore {
         fsx::write_atomic(&file, &bytes).map_err(|e| Failure::io("write", &file, &e))
     }
 }
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

@@ -246,3 +246,101 @@ pub fn wilson(wins: u64, n: u64) -> Option<(f64, f64)> {
     let half = z * scale * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
     Some(((middle - half).max(0.0), (middle + half).min(1.0)))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn candidate(group: &str, n: usize) -> Candidate {
+        Candidate { group: group.into(), future: format!("{group}/{n}") }
+    }
+
+    fn candidates() -> Vec<Candidate> {
+        (0..6).flat_map(|n| [candidate("a", n), candidate("b", n)]).collect()
+    }
+
+    #[test]
+    fn every_pair_is_asked_once_in_an_order_and_on_sides_of_the_seed_alone() {
+        let asked = questions(&candidates(), 5);
+        assert_eq!(asked.len(), 36);
+        assert_eq!(asked, questions(&candidates(), 5));
+        assert_ne!(asked, questions(&candidates(), 6));
+        let mut seen: Vec<_> = asked
+            .iter()
+            .map(|q| if q.left.group == "a" { (&q.left, &q.right) } else { (&q.right, &q.left) })
+            .collect();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 36);
+        // Neither side belongs to a group: of 36 fair draws, 6 or fewer on one side happen once in 40,000 times, and
+        // this seed is not one of them.
+        let left = asked.iter().filter(|q| q.left.group == "a").count();
+        assert!((7..=29).contains(&left), "{left}");
+        assert!(questions(&candidates()[..1], 1).is_empty());
+    }
+
+    #[test]
+    fn votes_are_kept_and_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut votes = Votes::open(dir.path()).unwrap();
+        let asked = questions(&candidates(), 1);
+        votes.add(asked[0].clone(), Choice::Left).unwrap();
+        votes.add(asked[1].clone(), Choice::Tie).unwrap();
+        assert_eq!(Votes::open(dir.path()).unwrap().all(), votes.all());
+        assert_eq!(votes.undo().unwrap().unwrap().choice, Choice::Tie);
+        assert_eq!(Votes::open(dir.path()).unwrap().all().len(), 1);
+        votes.undo().unwrap();
+        assert_eq!(votes.undo().unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_or_newer_file_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(VOTES_FILE);
+        for (text, word) in
+            [("{\"votes\"", "no votes"), ("{\"format\":1}", "no votes"), ("{\"format\":7}", "Update")]
+        {
+            std::fs::write(&file, text).unwrap();
+            assert!(Votes::open(dir.path()).unwrap_err().text().contains(word));
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_tally_counts_groups_whatever_their_side() {
+        let question =
+            |left: &str, right: &str| Question { left: candidate(left, 0), right: candidate(right, 0) };
+        let vote = |q, choice| Vote { question: q, choice, at: 0 };
+        let votes = [
+            vote(question("a", "b"), Choice::Left),
+            vote(question("b", "a"), Choice::Right),
+            vote(question("b", "a"), Choice::Left),
+            vote(question("a", "b"), Choice::Tie),
+            vote(question("c", "a"), Choice::Left),
+            vote(question("a", "a"), Choice::Left),
+        ];
+        let standing = tally(&votes);
+        assert_eq!(standing.len(), 2);
+        let ab = &standing[0];
+        assert_eq!((ab.group.as_str(), ab.other.as_str(), ab.wins, ab.losses, ab.ties), ("a", "b", 2, 1, 1));
+        assert_eq!(ab.share, Some(2.0 / 3.0));
+        assert!(!ab.is_clear());
+        assert_eq!((standing[1].group.as_str(), standing[1].losses), ("a", 1));
+    }
+
+    #[test]
+    fn the_interval_is_wilsons() {
+        // R: prop.test(x, n, correct = FALSE)$conf.int
+        for (wins, n, low, high) in [
+            (8, 10, 0.490_2, 0.943_3),
+            (0, 10, 0.0, 0.277_5),
+            (10, 10, 0.722_5, 1.0),
+            (50, 100, 0.403_8, 0.596_2),
+        ] {
+            let (a, b) = wilson(wins, n).unwrap();
+            assert!((a - low).abs() < 1e-4 && (b - high).abs() < 1e-4, "{wins} of {n}: {a} {b}");
+        }
+        assert_eq!(wilson(0, 0), None);
+    }
+}
