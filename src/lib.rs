@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod interrupt;
 pub mod machine;
 pub mod media;
+pub mod policy;
 pub mod project;
 pub mod robot;
 pub mod score;

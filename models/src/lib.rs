@@ -12,6 +12,7 @@ pub mod frame;
 pub mod kernels;
 pub mod nn;
 pub mod optim;
+pub mod policy;
 pub mod random;
 pub mod reason;
 pub mod sampler;

@@ -17,19 +17,19 @@ const MORE: &str = "more";
 
 /// Where a run stands, beside the optimiser's numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Iterations done.
     pub iteration: u64,
     /// Seconds of training so far, stops and resumptions included.
     pub seconds: f64,
 }
 
-pub(super) fn save(folder: &Path, stepper: &Stepper, place: Place, settings: &str) -> Result<(), TrainError> {
+pub(crate) fn save(folder: &Path, stepper: &Stepper, place: Place, settings: &str) -> Result<(), TrainError> {
     save_with(folder, stepper, place, settings, None)
 }
 
 /// As [`save`], with more words that the run needs to go on.
-pub(super) fn save_with(
+pub(crate) fn save_with(
     folder: &Path,
     stepper: &Stepper,
     place: Place,
@@ -52,12 +52,12 @@ pub(super) fn save_with(
 }
 
 /// Puts the stepper where the checkpoint stands; `None` when there is no checkpoint.
-pub(super) fn load(folder: &Path, stepper: &mut Stepper) -> Result<Option<Place>, TrainError> {
+pub(crate) fn load(folder: &Path, stepper: &mut Stepper) -> Result<Option<Place>, TrainError> {
     Ok(load_with(folder, stepper)?.map(|(place, _)| place))
 }
 
 /// As [`load`], with what [`save_with`] was given (empty when nothing).
-pub(super) fn load_with(folder: &Path, stepper: &mut Stepper) -> Result<Option<(Place, String)>, TrainError> {
+pub(crate) fn load_with(folder: &Path, stepper: &mut Stepper) -> Result<Option<(Place, String)>, TrainError> {
     let path = folder.join(FILE);
     if !path.exists() {
         return Ok(None);

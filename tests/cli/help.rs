@@ -56,6 +56,13 @@ fn bad_arguments_exit_with_two() {
         ],
         &["score", "--dataset", "d", "--horizons", "0"],
         &["models", "list", "--nonsense"],
+        &["policy"],
+        &["policy", "train", "--dataset", "d"],
+        &["policy", "train", "--dataset", "d", "--out", "o", "--minutes", "1", "--iterations", "1"],
+        &["policy", "train", "--dataset", "d", "--out", "o", "--kind", "wish"],
+        &["policy", "evaluate", "--policy", "p"],
+        &["policy", "evaluate", "--in", "world:tabletop"],
+        &["policy", "evaluate", "--policy", "p", "--in", "world:tabletop", "--task", "fly"],
         &["engine"],
         &["--nonsense"],
     ] {
@@ -64,6 +71,15 @@ fn bad_arguments_exit_with_two() {
         assert!(!output.stderr.is_empty());
     }
     assert!(home.listing().is_empty());
+}
+
+#[test]
+fn policies_that_are_none_are_told_in_words() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("p")).unwrap();
+    home.fails(&["policy", "evaluate", "--policy", "p", "--in", "world:tabletop"], &["p is no policy"]);
+    home.fails(&["policy", "train", "--dataset", "none", "--out", "o", "--iterations", "1"], &["none"]);
+    home.fails(&["policy", "rank", "--policies", "p", "--episodes", "1"], &["no policy"]);
 }
 
 #[test]

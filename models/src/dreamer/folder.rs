@@ -289,7 +289,7 @@ pub fn save_folder(
     Ok(sha256)
 }
 
-fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), ModelError> {
+pub(crate) fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), ModelError> {
     let json = |e: serde_json::Error| ModelError::Json { path: path.to_path_buf(), reason: e.to_string() };
     let io = |source| ModelError::File { path: path.to_path_buf(), source };
     let mut text = serde_json::to_string_pretty(value).map_err(json)?;

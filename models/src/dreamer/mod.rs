@@ -9,9 +9,10 @@ mod network;
 mod objective;
 pub mod patches;
 mod rollout;
-mod words;
+pub(crate) mod words;
 
 pub use config::{CHANNEL_SLOTS, CONFIG_FORMAT, Config};
+pub(crate) use folder::write_json;
 pub use folder::{Dreamer, ModelError, Stored, WeightFormat, read_folder, save_folder};
 pub use network::{Condition, Network, Output, STEP_SIZES, Time};
 pub use objective::{Clip, Loss, Recipe, loss};

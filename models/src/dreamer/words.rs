@@ -21,7 +21,7 @@ struct Layer {
 }
 
 /// Byte embedding, a few transformer blocks, mean over the prompt's bytes, projection to the network's width.
-pub(super) struct Words {
+pub(crate) struct Words {
     bytes: usize,
     heads: usize,
     embed: Tensor,
@@ -45,7 +45,7 @@ pub fn prompt_tokens(prompt: &str, bytes: usize) -> (Vec<u32>, usize) {
 }
 
 impl Words {
-    pub(super) fn new(config: &Config, params: &mut Params) -> Result<Self> {
+    pub(crate) fn new(config: &Config, params: &mut Params) -> Result<Self> {
         let w = config.text_width;
         let heads = (w / 32).max(1);
         let hidden = w * 4;
@@ -75,7 +75,7 @@ impl Words {
     }
 
     /// One vector a prompt: `[B, D]`; all zeros for an empty one.
-    pub(super) fn encode(&self, prompts: &[Option<&str>], device: &Device) -> Result<Tensor> {
+    pub(crate) fn encode(&self, prompts: &[Option<&str>], device: &Device) -> Result<Tensor> {
         let rows = prompts.len();
         let mut tokens = Vec::with_capacity(rows * self.bytes);
         let mut weights = Vec::with_capacity(rows * self.bytes);

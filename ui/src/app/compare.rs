@@ -270,8 +270,7 @@ impl Studio {
                 // The size of the pictures is the model's.
                 let Some(contract) = self.contract().cloned() else { return };
                 let start = Start::Episode { dataset: dataset.clone(), episode: *episode, at: *at };
-                let place =
-                    TruthPlace { dataset: dataset.clone(), episode: *episode, at: *at, after: 0 };
+                let place = TruthPlace { dataset: dataset.clone(), episode: *episode, at: *at, after: 0 };
                 let job = self.link.next_job();
                 let mut run = Run::hollow(job, start, *steps, now);
                 run.rate_hz = contract.frame.rate_hz;

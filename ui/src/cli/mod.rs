@@ -9,6 +9,7 @@ mod engine;
 mod imagine;
 mod inspect;
 mod models;
+mod policy;
 mod post_train;
 mod ranges;
 mod record;
@@ -51,6 +52,9 @@ enum Command {
     Train(train::Arguments),
     /// Make a model of one world a model of your own, with little data
     PostTrain(post_train::Arguments),
+    /// Train and evaluate policies
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Models that can be used here
     #[command(subcommand)]
     Models(models::Command),
@@ -104,6 +108,7 @@ pub fn run(
         Some(Command::Score(arguments)) => score::run(arguments),
         Some(Command::Train(arguments)) => train::run(arguments),
         Some(Command::PostTrain(arguments)) => post_train::run(arguments),
+        Some(Command::Policy(command)) => policy::run(command),
         Some(Command::Models(command)) => models::run(command),
         Some(Command::Engine(arguments)) => engine::run(&arguments),
         Some(Command::Doctor) => doctor::run(),

@@ -1,0 +1,66 @@
+//! Policy folders on disk.
+
+use std::path::Path;
+
+use candle_core::Device;
+use forerun_models::policy::Policy;
+use serde_json::{Value, json};
+
+use super::mind::explain;
+use crate::failure::Failure;
+use crate::fsx;
+
+/// What a policy's own numbers are kept in.
+const SCORECARD: &str = "scorecard.json";
+
+/// Loads a policy folder onto the processor.
+///
+/// # Errors
+/// When the folder is no sound policy.
+pub fn load_policy(folder: &Path) -> Result<Policy, Failure> {
+    if !folder.join("contract.json").is_file() {
+        return Err(Failure::new(
+            format!("{} is no policy.", folder.display()),
+            "Give the folder that forerun policy train wrote.",
+        ));
+    }
+    Policy::load(folder, &Device::Cpu).map_err(explain)
+}
+
+/// Adds an evaluation to the folder's scorecard: the newest one of each place and task is kept.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn save_score(folder: &Path, evaluation: &Value) -> Result<(), Failure> {
+    let path = folder.join(SCORECARD);
+    let old = std::fs::read(&path).ok().and_then(|b| serde_json::from_slice::<Value>(&b).ok());
+    let mut evaluations: Vec<Value> =
+        old.as_ref().and_then(|v| v["evaluations"].as_array().cloned()).unwrap_or_default();
+    let key = |v: &Value| (v["place"].clone(), v["settings"]["task"].clone(), v["settings"]["look"].clone());
+    evaluations.retain(|v| key(v) != key(evaluation));
+    evaluations.push(evaluation.clone());
+    let card = json!({ "format": 1, "evaluations": evaluations });
+    fsx::write_atomic(&path, format!("{card:#}\n").as_bytes()).map_err(|e| Failure::io("write", &path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_scorecard_keeps_the_newest_of_each_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let of =
+            |place: &str, rate: f64| json!({ "place": place, "settings": { "task": null }, "rate": rate });
+        for (place, rate) in [("a", 0.1), ("b", 0.2), ("a", 0.3)] {
+            save_score(dir.path(), &of(place, rate)).unwrap();
+        }
+        let card: Value =
+            serde_json::from_slice(&std::fs::read(dir.path().join(SCORECARD)).unwrap()).unwrap();
+        let rates: Vec<f64> =
+            card["evaluations"].as_array().unwrap().iter().map(|v| v["rate"].as_f64().unwrap()).collect();
+        assert_eq!(rates, [0.2, 0.3]);
+        assert!(load_policy(dir.path()).err().unwrap().text().contains("no policy"));
+    }
+}

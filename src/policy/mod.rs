@@ -1,0 +1,56 @@
+//! Policies: learnt from data, tried in physics and in imagination, improved inside the world model.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `settings`, `examples`, `train`, `start` | training by behaviour cloning |
+//! | `folder` | policy folders, their scorecards |
+//! | `align` | rows of one set of channels as rows of another, by name and unit |
+//! | `place`, `world_place`, `model_place` | where an agent can act: physics, imagination |
+//! | `agent` | the loop: observation, chunk, blending, delay |
+//! | `mind` | what proposes chunks |
+//! | `rehearse`, `best_of`, `planner`, `subgoals` | minds that look ahead in the world model |
+//! | `experience` | imagined episodes as data |
+//! | `rank` | whether the model ranks policies as physics does |
+//! | `actor` | who acts in an episode: agents and the yardsticks beside them |
+//! | `evaluate`, `stats` | success with its interval, always beside the yardsticks |
+
+mod actor;
+mod agent;
+mod align;
+mod best_of;
+mod evaluate;
+mod examples;
+mod experience;
+mod folder;
+mod mind;
+mod model_place;
+mod place;
+mod planner;
+mod rank;
+mod rehearse;
+mod settings;
+mod start;
+pub mod stats;
+mod subgoals;
+mod train;
+mod world_place;
+
+pub use actor::{Ended, Yardstick, play};
+pub use agent::{Agent, AgentSettings, Latency};
+pub use align::Columns;
+pub use best_of::BestOf;
+pub use evaluate::{EpisodeResult, EvaluateSettings, Evaluation, MindOf, Tally, Venue, evaluate, scenes};
+pub use examples::{Cutter, scaling_of};
+pub use experience::{Experience, ExperienceSettings, imagine_experience};
+pub use folder::{load_policy, save_score};
+pub use mind::{Mind, Moment, PolicyMind};
+pub use model_place::ModelPlace;
+pub use place::{Observation, Place, Verdict};
+pub use planner::{Method, Planner, PlannerSettings};
+pub use rank::{Ranked, Ranking, rank};
+pub use rehearse::{DOUBTFUL, Rehearsal, Rehearser, Worth};
+pub use settings::PolicySettings;
+pub use start::{PolicyStage, start};
+pub use subgoals::{SubgoalSettings, Subgoals};
+pub use train::{HeldOut, PolicyJob, PolicyReport, run};
+pub use world_place::WorldPlace;

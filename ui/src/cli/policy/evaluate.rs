@@ -1,0 +1,174 @@
+//! `forerun policy evaluate`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use forerun::engine::models::ModelStore;
+use forerun::models::policy::{Kind, Policy};
+use forerun::policy::{
+    AgentSettings, BestOf, EvaluateSettings, Method, Mind, Planner, PlannerSettings, PolicyMind,
+    SubgoalSettings, Subgoals, Yardstick, evaluate, load_policy, save_score,
+};
+use forerun::world::{Look, TaskName};
+use forerun::{Failure, interrupt};
+use serde_json::json;
+
+use super::Answer;
+use super::places::{Named, teller};
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Search {
+    /// Cross-entropy method
+    Cem,
+    /// Path integrals
+    Mppi,
+}
+
+#[derive(Args, Debug)]
+pub(in super::super) struct Arguments {
+    /// Policy folder
+    #[arg(long, required_unless_present = "planner")]
+    policy: Option<PathBuf>,
+    /// Where: world:tabletop (physics) or model:MODEL (imagination)
+    #[arg(long = "in", value_name = "PLACE")]
+    place: String,
+    /// Only this task, for example push-left; the four pushes when absent
+    #[arg(long)]
+    task: Option<TaskName>,
+    /// Episodes
+    #[arg(long, default_value_t = 50)]
+    episodes: usize,
+    /// Seed: the same one gives the same episodes
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// plain, rich, or a number
+    #[arg(long, default_value = "plain")]
+    look: Look,
+    /// Most steps an episode
+    #[arg(long, default_value_t = 80)]
+    steps: usize,
+    /// Steps from one plan to the next
+    #[arg(long, default_value_t = 3)]
+    every: usize,
+    /// Weight of a plan against the next newer one, 0 to 1
+    #[arg(long, default_value_t = 0.5)]
+    keep: f32,
+    /// Steps from an observation to the first action that answers it
+    #[arg(long, default_value_t = 0)]
+    delay: usize,
+    /// Noise of the policy: 0 = its mean, 1 = as demonstrators differ (1 for the candidates of --best-of)
+    #[arg(long)]
+    temperature: Option<f32>,
+    /// Denoising steps a frame, in a model
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    refine: u8,
+    /// World model to look ahead with
+    #[arg(long = "with", value_name = "MODEL", default_value = "tabletop")]
+    with: String,
+    /// Try this many of the policy's chunks in the world model and take the best
+    #[arg(long, value_name = "N")]
+    best_of: Option<usize>,
+    /// Futures a candidate; where they disagree, it is worth less
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    doubt_seeds: usize,
+    /// Imagine from the words what to reach, and let a goal policy go there
+    #[arg(long, conflicts_with_all = ["best_of", "planner"])]
+    subgoals: bool,
+    /// Frames ahead that a goal is imagined
+    #[arg(long, default_value_t = SubgoalSettings::default().ahead)]
+    ahead: usize,
+    /// Plan in the world model; with --policy the search starts from its chunks
+    #[arg(long, value_enum, conflicts_with = "best_of")]
+    planner: Option<Search>,
+    /// Only the policy, without the yardsticks beside it
+    #[arg(long)]
+    alone: bool,
+    /// Write the numbers into the policy's scorecard.json
+    #[arg(long, requires = "policy")]
+    save: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> Answer {
+    let a = &arguments;
+    let policy = a.policy.as_deref().map(load_policy).transpose()?;
+    let store = ModelStore::default();
+    let place = Named::open(&a.place, &store)?;
+    let looks_ahead = a.best_of.is_some() || a.subgoals || a.planner.is_some();
+    let ahead = if looks_ahead { Some(store.get(&a.with, "cpu")?) } else { None };
+    if !looks_ahead && policy.as_ref().is_some_and(|p| p.network().config().kind == Kind::Goal) {
+        return Err(Failure::new(
+            "This policy goes for pictures, and nothing says for which.",
+            "Add --subgoals: a world model imagines them from the words.",
+        )
+        .into());
+    }
+    let rate = match (&policy, &ahead) {
+        (Some(policy), _) => policy.contract().frame.rate_hz,
+        (None, Some(ahead)) => ahead.model.contract().frame.rate_hz,
+        (None, None) => 10.0,
+    };
+    let settings = EvaluateSettings {
+        task: a.task,
+        look: a.look,
+        episodes: a.episodes,
+        seed: a.seed,
+        steps: a.steps,
+        fps: rate.round() as u32,
+        agent: AgentSettings { every: a.every, keep: a.keep, delay: a.delay },
+        refine: usize::from(a.refine),
+        threads: 0,
+    };
+    interrupt::listen();
+    let temperature = a.temperature.unwrap_or(if a.best_of.is_some() { 1.0 } else { 0.0 });
+    let refine = usize::from(a.refine);
+    let missing = || Failure::new("There is no policy to evaluate.", "Name one by --policy.");
+    let minds = |seed: u64| -> Result<Box<dyn Mind + '_>, Failure> {
+        let own = || policy.as_ref().ok_or_else(missing);
+        let Some(ahead) = &ahead else {
+            return Ok(Box::new(PolicyMind { policy: own()?, seed, temperature }));
+        };
+        let model = ahead.model.as_ref();
+        if let Some(n) = a.best_of {
+            return Ok(Box::new(BestOf::new(own()?, model, n, a.doubt_seeds, refine, temperature, seed)?));
+        }
+        if a.subgoals {
+            let goals = SubgoalSettings { ahead: a.ahead, ..SubgoalSettings::default() };
+            return Ok(Box::new(Subgoals::new(own()?, model, goals, seed)?));
+        }
+        let method = if matches!(a.planner, Some(Search::Mppi)) { Method::Mppi } else { Method::Cem };
+        let search = PlannerSettings { method, seeds: a.doubt_seeds, refine, ..PlannerSettings::default() };
+        Ok(Box::new(Planner::new(model, policy.as_ref(), None, search, seed)?))
+    };
+    let name = match (a.best_of, a.subgoals, a.planner) {
+        (Some(n), _, _) => format!("best of {n}"),
+        (_, true, _) => "subgoals".into(),
+        (_, _, Some(_)) => "planner".into(),
+        _ => "policy".to_owned(),
+    };
+    let yardsticks: &[Yardstick] = if a.alone { &[] } else { &Yardstick::ALL };
+    let cancel = interrupt::flag();
+    let found =
+        evaluate(place.venue(), &name, Some(&minds), yardsticks, &settings, &teller("episodes"), cancel)?;
+    for line in found.lines() {
+        println!("{line}");
+    }
+    let mut value = found.value();
+    let model =
+        ahead.as_ref().map(|loaded| json!({ "name": loaded.info.name, "sha256": loaded.info.sha256 }));
+    let about = json!({
+        "policy": policy.as_ref().map(|policy| about(policy, a)), "mind": name, "temperature": temperature,
+        "with": model, "doubt_seeds": a.doubt_seeds,
+    });
+    super::super::add_report(&mut value, Some(about));
+    if let (true, Some(folder)) = (a.save, &a.policy) {
+        save_score(folder, &value)?;
+    }
+    Ok(value)
+}
+
+fn about(policy: &Policy, arguments: &Arguments) -> serde_json::Value {
+    json!({
+        "name": policy.contract().name, "folder": arguments.policy, "sha256": policy.sha256(),
+        "parameters": policy.parameters(),
+    })
+}
