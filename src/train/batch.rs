@@ -128,6 +128,11 @@ fn length(settings: &TrainSettings, iteration: u64) -> (usize, usize) {
     chosen
 }
 
+/// What the factors of matrix products are rounded to.
+pub(super) fn precision_of(settings: &TrainSettings) -> precision::Precision {
+    if settings.bf16 { precision::Precision::Bf16 } else { precision::Precision::F32 }
+}
+
 fn on_workers(
     settings: &TrainSettings,
     parts: &[(usize, usize)],
@@ -138,7 +143,7 @@ fn on_workers(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    let rounding = if settings.bf16 { precision::Precision::Bf16 } else { precision::Precision::F32 };
+    let rounding = precision_of(settings);
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Option<Result<Share, TrainError>>>> =
         parts.iter().map(|_| Mutex::new(None)).collect();

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
 use forerun_models::dreamer::{Config, Dreamer, Network, save_folder};
+use forerun_models::kernels::precision;
 use forerun_models::nn::Params;
 use forerun_models::optim::Stepper;
 use forerun_models::{Contract, FrameSpec};
 use serde::Serialize;
 
-use super::batch::{Batch, Learner, batch};
+use super::batch::{Batch, Learner, batch, precision_of};
 use super::checkpoint::{self, Place};
 use super::judge::decibel;
 use super::{Judge, Judgement, Library, TrainError, TrainSettings};
