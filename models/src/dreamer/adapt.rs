@@ -58,7 +58,11 @@ pub fn rearrange(weights: &Weights, config: &Config, plan: &SlotPlan, fresh: Fre
         }
     }
     let d = config.width;
-    for (name, list) in [("action.first.weight", &plan.actions), ("state.first.weight", &plan.state)] {
+    let mut inputs_of = vec![("action.first.weight", &plan.actions), ("state.first.weight", &plan.state)];
+    if config.relative_scale > 0.0 {
+        inputs_of.push(("relative.first.weight", &plan.actions));
+    }
+    for (name, list) in inputs_of {
         let old = numbers(weights, name, d * CHANNEL_SLOTS * CHANNEL_FEATURES)?;
         let new = inputs(&old, d, list, fresh, name);
         out.insert(name.into(), Tensor::from_vec(new, (d, CHANNEL_SLOTS * CHANNEL_FEATURES), &Device::Cpu)?);

@@ -48,6 +48,11 @@ pub struct Config {
     /// Displacements along a side of a patch by which the frame before is moved; 0 = it is copied as it is.
     #[serde(default)]
     pub motion_cells: usize,
+    /// Factor on the difference between each action channel and the state channel in the same place (both -1..=1
+    /// over their ranges), which the network is told beside them; 0 = it is not told. Steps are small against
+    /// ranges: without it, where a joint goes next hides in the last digits.
+    #[serde(default)]
+    pub relative_scale: f32,
 }
 
 impl Config {
@@ -76,6 +81,7 @@ impl Config {
             readings: super::heads::tabletop_readings(),
             rope_base: 100.0,
             motion_cells: 4,
+            relative_scale: 16.0,
         }
     }
 

@@ -39,6 +39,14 @@ const MOTION_SCALE: f64 = 4.0;
 /// Denoising step sizes that the network can tell apart: 1 (one step does it all), 1/2, 1/4, 1/8.
 pub const STEP_SIZES: usize = 4;
 
+/// How far each action is from the state in the same place, and where both are known. Recordings of a robot name
+/// both alike and in one order; where they do not, this is one more mix of numbers that the network knows anyway.
+fn relative_actions(condition: &Condition, scale: f32) -> (Vec<f32>, Vec<f32>) {
+    let pairs = condition.action.iter().zip(&condition.state);
+    let masks = condition.action_mask.iter().zip(&condition.state_mask);
+    pairs.zip(masks).map(|((a, s), (m, n))| (((a - s) * scale).clamp(-2.0, 2.0), m * n)).unzip()
+}
+
 /// `a + gate * (b - a)` for `a, b [G, P, V]` and one gate for the three colours of a pixel, `gate [G, P, V / 3]`.
 fn mix(a: &Tensor, b: &Tensor, gate: &Tensor) -> Result<Tensor> {
     let (g, p, v) = a.dims3()?;
@@ -140,6 +148,7 @@ pub struct Network {
     nothing: Tensor,
     registers: Tensor,
     action: Mlp,
+    relative: Option<Mlp>,
     action_token: Tensor,
     state: Mlp,
     level: Mlp,
@@ -209,6 +218,11 @@ impl Network {
             nothing: params.tensor("nothing", &[1, d], Init::Normal(0.1))?,
             registers: params.tensor("registers", &[config.registers, d], Init::Normal(0.1))?,
             action: Mlp::new("action", CHANNEL_SLOTS * CHANNEL_FEATURES, d, params)?,
+            relative: if config.relative_scale > 0.0 {
+                Some(Mlp::new("relative", CHANNEL_SLOTS * CHANNEL_FEATURES, d, params)?)
+            } else {
+                None
+            },
             action_token: params.tensor("action_token.weight", &[d, d], Init::fan_in(d))?,
             state: Mlp::new("state", CHANNEL_SLOTS * CHANNEL_FEATURES, d, params)?,
             level: Mlp::new("level", 2 * LEVEL_FEATURES, d, params)?,
@@ -292,8 +306,12 @@ impl Network {
         let (groups, p, v) = context.dims3()?;
         let steps = groups / clips.max(1);
         let (d, s) = (self.config.width, self.config.tokens());
-        let action =
+        let mut action =
             self.action.forward(&self.channels(&condition.action, &condition.action_mask, groups)?)?;
+        if let Some(relative) = &self.relative {
+            let (values, mask) = relative_actions(condition, self.config.relative_scale);
+            action = (action + relative.forward(&self.channels(&values, &mask, groups)?)?)?;
+        }
         let state = self.state.forward(&self.channels(&condition.state, &condition.state_mask, groups)?)?;
         let level = self.level.forward(&self.levels(condition, groups)?)?;
         let sizes = Tensor::from_slice(&condition.step_size, groups, &self.device)?;
