@@ -27,6 +27,8 @@ pub trait FilePicker: Send + Sync {
     fn frames(&self, title: &str) -> Vec<PathBuf>;
     /// A folder.
     fn folder(&self, title: &str) -> Option<PathBuf>;
+    /// A file to write; `name` is suggested.
+    fn save(&self, title: &str, name: &str) -> Option<PathBuf>;
 }
 
 /// The dialogs of the desktop.
@@ -46,6 +48,10 @@ impl FilePicker for DesktopPicker {
 
     fn folder(&self, title: &str) -> Option<PathBuf> {
         rfd::FileDialog::new().set_title(title).pick_folder()
+    }
+
+    fn save(&self, title: &str, name: &str) -> Option<PathBuf> {
+        rfd::FileDialog::new().set_title(title).set_file_name(name).save_file()
     }
 }
 
@@ -72,6 +78,16 @@ impl Background {
     /// The oldest answer, if one waits.
     pub fn try_recv(&self) -> Option<Message> {
         self.receiver.try_recv().ok()
+    }
+
+    /// Sends answers from a thread of one's own.
+    pub fn sender(&self) -> SyncSender<Message> {
+        self.sender.clone()
+    }
+
+    /// Asks a person for files.
+    pub fn picker(&self) -> Arc<dyn FilePicker> {
+        self.picker.clone()
     }
 
     /// Writes the state soon.

@@ -121,6 +121,40 @@ pub enum Command {
     LookSpread,
     /// The future in the middle of the set.
     LookMedian,
+    /// Show the panes of the Compare screen.
+    ShowPanes,
+    /// Show the tree of futures.
+    ShowTree,
+    /// Show the sweep.
+    ShowSweep,
+    /// Show all futures of the project.
+    ShowGallery,
+    /// Show or hide the numbers under the panes.
+    ToggleNumbers,
+    /// Put the chosen future of the tree or the gallery into the set.
+    AddChosen,
+    /// Imagine from here, otherwise.
+    BranchFrom,
+    /// Imagine the chosen future again from its record.
+    ImagineAgain,
+    /// Give the chosen future a name.
+    RenameFuture,
+    /// Imagine the sweep.
+    StartSweep,
+    /// Lay the futures of the sweep side by side.
+    AddSweep,
+    /// Export the panes as a clip, pictures or numbers.
+    Export,
+    /// Compare futures without their names.
+    BlindTest,
+    /// The left one is better.
+    VoteLeft,
+    /// There is no difference.
+    VoteTie,
+    /// The right one is better.
+    VoteRight,
+    /// Measure how well the model follows its numbers.
+    MeasureFollowing,
     /// Search all commands.
     Palette,
     /// Keyboard shortcuts.
@@ -224,6 +258,23 @@ impl Command {
             Self::LookMean => &c.look_mean,
             Self::LookSpread => &c.look_spread,
             Self::LookMedian => &c.look_median,
+            Self::ShowPanes => &c.show_panes,
+            Self::ShowTree => &c.show_tree,
+            Self::ShowSweep => &c.show_sweep,
+            Self::ShowGallery => &c.show_gallery,
+            Self::ToggleNumbers => &c.toggle_numbers,
+            Self::AddChosen => &c.add_chosen,
+            Self::BranchFrom => &c.branch_from,
+            Self::ImagineAgain => &c.imagine_again,
+            Self::RenameFuture => &c.rename_future,
+            Self::StartSweep => &c.start_sweep,
+            Self::AddSweep => &c.add_sweep,
+            Self::Export => &c.export,
+            Self::BlindTest => &c.blind_test,
+            Self::VoteLeft => &c.vote_left,
+            Self::VoteTie => &c.vote_tie,
+            Self::VoteRight => &c.vote_right,
+            Self::MeasureFollowing => &c.measure_following,
             Self::Palette => &c.palette,
             Self::Shortcuts => &c.shortcuts,
             Self::ToggleLog => &c.toggle_log,
@@ -290,6 +341,21 @@ impl Command {
             Self::LookMean => vec![bare(none, Key::Num7)],
             Self::LookSpread => vec![bare(none, Key::Num8)],
             Self::LookMedian => vec![bare(none, Key::Num9)],
+            Self::ShowPanes => vec![bare(none, Key::V)],
+            Self::ShowTree => vec![bare(none, Key::T)],
+            Self::ShowSweep => vec![bare(none, Key::X)],
+            Self::ShowGallery => vec![bare(none, Key::G)],
+            Self::ToggleNumbers => vec![bare(none, Key::N)],
+            Self::AddChosen => vec![bare(none, Key::Enter)],
+            Self::BranchFrom => vec![with(CTRL_SHIFT, Key::B)],
+            Self::ImagineAgain => vec![with(CTRL_SHIFT, Key::R)],
+            Self::RenameFuture => vec![bare(none, Key::F2)],
+            Self::StartSweep => vec![with(CTRL_SHIFT, Key::Enter)],
+            Self::Export => vec![with(CTRL_SHIFT, Key::E)],
+            Self::BlindTest => vec![with(CTRL_SHIFT, Key::V)],
+            Self::VoteLeft => vec![bare(none, Key::J)],
+            Self::VoteTie => vec![bare(none, Key::U)],
+            Self::VoteRight => vec![bare(none, Key::K)],
             Self::Palette => vec![with(CTRL_SHIFT, Key::P), with(CTRL, Key::P)],
             Self::Shortcuts => vec![bare(none, Key::F1)],
             Self::ToggleLog => vec![with(CTRL, Key::L)],
@@ -298,6 +364,8 @@ impl Command {
             Self::ZoomIn
             | Self::ZoomOut
             | Self::ZoomReset
+            | Self::AddSweep
+            | Self::MeasureFollowing
             | Self::ClearPanes
             | Self::ClearStart
             | Self::MoreFutures
@@ -352,6 +420,20 @@ impl Command {
             Self::SwapPair => Icon::Swap,
             Self::MostDifferent => Icon::Spark,
             Self::LookSide => Icon::Grid,
+            Self::ShowPanes => Icon::Grid,
+            Self::ShowTree => Icon::Branch,
+            Self::ShowSweep => Icon::Sliders,
+            Self::ShowGallery => Icon::Picture,
+            Self::ToggleNumbers => Icon::Curve,
+            Self::AddChosen => Icon::Compare,
+            Self::BranchFrom => Icon::Branch,
+            Self::ImagineAgain => Icon::Refresh,
+            Self::RenameFuture => Icon::Pencil,
+            Self::StartSweep => Icon::Spark,
+            Self::AddSweep => Icon::Compare,
+            Self::Export => Icon::Export,
+            Self::BlindTest => Icon::Vote,
+            Self::MeasureFollowing => Icon::Curve,
             Self::Palette => Icon::Search,
             Self::Shortcuts => Icon::Info,
             Self::ToggleLog => Icon::Log,
@@ -359,6 +441,9 @@ impl Command {
             Self::ToggleLanguage => Icon::World,
             Self::BranchHere => Icon::Curve,
             Self::Faster
+            | Self::VoteLeft
+            | Self::VoteTie
+            | Self::VoteRight
             | Self::MarkA
             | Self::MarkB
             | Self::LookWipe

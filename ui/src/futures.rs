@@ -71,6 +71,12 @@ impl Future {
         self.frames.iter().map_while(Clone::clone).collect()
     }
 
+    /// What the heads read off every frame that is here; empty where they read nothing.
+    pub fn all_readings(&self) -> Vec<Vec<(String, f32)>> {
+        let of = |r: &Option<Reading>| r.as_ref().map(|r| r.values.clone()).unwrap_or_default();
+        self.readings.iter().take(self.ready()).map(of).collect()
+    }
+
     /// What the heads read off frame `index`.
     pub fn reading(&self, index: usize) -> Option<&Reading> {
         self.readings.get(index)?.as_ref()

@@ -148,6 +148,7 @@ words! {
         reading, first, second, frames_held, equal, brighter_in, levels, deviation_levels, muted, remove, one_needed,
         two_needed, sizes_differ, memory, zoomed, drag_to_move, added, full, in_set, legend_signed, legend_heat,
         legend_spread, of_futures, removed,
+        branch_at, diff_seed, diff_refine, diff_model, diff_weights, diff_no_prompt, diff_drive, diff_steps, diff_from_step, diff_start, diff_length, diff_machine, median_of, measuring, no_numbers, metric_changed, metric_object, metric_object_px, metric_angle, metric_gripper, metric_joints, metric_spread, metric_gripper_spread, more_is_better, less_is_better, spread_tip, whole_set, plot, tree_empty, no_futures, tree_row, frames_of, without_words, new_name, gallery_empty, search, search_hint, found, broken, in_compare, made_from, sweep_empty, sweep_base, sweep_progress, sweep_none, axis_nothing, axis_model, axis_start, axis_gain, axis_offset, axis_x, axis_y, axis_channel, axis_values, axis_words_help, axis_range_help, axis_numbers_help, axis_unreadable, cell, cell_clamped, cell_tip, blind_ask, blind_of, blind_hint, blind_left, blind_right, blind_end, blind_result, blind_against, blind_clear, blind_open, blind_kept, branch_text, branch_words, pace, pace_tip, deleted, changed_again, export_mp4, export_mp4_tip, export_gif, export_gif_tip, export_sequence, export_sequence_tip, export_sheet, export_sheet_tip, export_strip, export_strip_tip, export_csv, export_csv_tip, export_json, export_json_tip, export_title, export_scale, export_paper, export_dark, export_light, export_choose, exported, exporting, stop_export, follow_title, follow_text, follow_model, follow_channel
     }
     /// Jobs.
     Jobs { left, cancel_job, imagining, drawing, loading, reading, saving, listing }
@@ -166,7 +167,7 @@ command_words! {
     last_frame, toggle_loop, faster, slower, toggle_maximise, previous_run, next_run, toggle_smooth, show_model,
     open_project, palette, shortcuts, toggle_log, toggle_theme, toggle_language, zoom_in, zoom_out, zoom_reset,
     reset_layout, quit,
-    show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median,
+    show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right,
 }
 
 #[cfg(test)]

@@ -33,6 +33,14 @@ pub enum Kind {
         /// What the pane shows.
         source: Source,
     },
+    /// A future, imagined again from its record.
+    Again,
+    /// A future that a branch hangs on, copied into the project.
+    Keep,
+    /// A future of the action-following gauge.
+    Probe,
+    /// A cell of the sweep.
+    Cell,
     /// A future of this run, copied into the project.
     Save {
         /// Job of the run.
@@ -43,7 +51,7 @@ pub enum Kind {
 impl Kind {
     /// Whether the tray shows it from its first moment; others only when they take long.
     pub fn prominent(&self) -> bool {
-        matches!(self, Self::Imagine | Self::Save { .. })
+        matches!(self, Self::Imagine | Self::Save { .. } | Self::Again | Self::Cell | Self::Probe)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use eframe::egui::ColorImage;
-use forerun::engine::protocol::JobId;
+use forerun::engine::protocol::{ImagineSpec, JobId};
 
 use crate::commands::Command;
 use crate::compare::{self, Look, Part};
@@ -80,6 +80,48 @@ pub enum Wish {
     Zoom(f32, eframe::egui::Vec2),
     /// Move the pictures of all panes, in widths and heights of a pane.
     Shift(eframe::egui::Vec2),
+    /// Show this metric.
+    Metric(String),
+    /// Choose a future of the project by its folder.
+    Choose(PathBuf),
+    /// Search the gallery.
+    Query(String),
+    /// The typing of a name has ended: keep it?
+    Renamed(bool),
+    /// Imagine this branch.
+    Branch(crate::shell::sheets::Branch),
+    /// Export.
+    Export(compare::export::Export),
+    /// Stop the export.
+    StopExport,
+    /// Vary something else along an axis of the sweep.
+    AxisKind(compare::sweep::Which, compare::sweep::AxisKind),
+    /// Vary another channel.
+    AxisChannel(compare::sweep::Which, String),
+    /// Other values along an axis.
+    AxisValues(compare::sweep::Which, String),
+    /// Leave the blind round.
+    EndBlind,
+    /// Mean and spread of these frames were computed.
+    SetMade(Vec<Arc<forerun::Frame>>, Option<compare::views::SetPictures>),
+    /// Distances of the set's futures were computed.
+    MiddleMade(compare::views::Middle),
+    /// The panes were measured.
+    Measured(Arc<compare::numbers::Measured>),
+    /// The project's futures were read.
+    Library(Arc<compare::library::Snapshot>),
+    /// A small picture was read.
+    Thumb(PathBuf, Option<Arc<forerun::Frame>>),
+    /// The project's futures cannot be read or written; why.
+    Trouble(String),
+    /// The futures of the action-following gauge were laid out: the probes and their base.
+    Probes(Result<Box<(Vec<forerun::compare::follow::Probe>, ImagineSpec)>, String>),
+    /// A sweep was laid out.
+    SweepLaid(Result<Box<forerun::compare::sweep::Sweep>, String>),
+    /// The blind round is over.
+    Standings(Vec<forerun::compare::votes::Standing>),
+    /// An export ended: where it is, why it failed, or that none was wanted.
+    Exported(Option<Result<PathBuf, String>>),
     /// What really happened was read from its recording.
     Truth {
         /// Number of the run that holds it.

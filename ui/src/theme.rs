@@ -59,6 +59,7 @@ pub struct Tokens {
     pub bad: Colour,
     pub bad_soft: Colour,
     pub shade: Colour,
+    pub series: [Colour; 8],
 }
 
 /// A colour, written `#rrggbb` or `#rrggbbaa` in the file.
@@ -141,6 +142,7 @@ impl Tokens {
             bad: front,
             bad_soft: back,
             shade: back,
+            series: [front; 8],
         }
     }
 }

@@ -204,6 +204,7 @@ impl Studio {
     fn open_project(&mut self, ctx: &Context, folder: PathBuf) {
         self.close();
         self.project = Project::new(Some(folder));
+        self.compare = crate::compare::Compare::new(Default::default());
         if let crate::state_file::Found::State(state) = crate::state_file::read(&self.project.window_file()) {
             self.setup = crate::history::History::new(state.setup.clone());
             self.view = state.view.clone();
@@ -211,6 +212,7 @@ impl Studio {
             self.kept = *state;
         }
         self.parked.clear();
+        self.library = None;
         self.models = None;
         self.runs = Default::default();
         self.transport = Default::default();

@@ -10,6 +10,7 @@ use forerun::engine::record::FutureRecord;
 
 use super::{EngineState, Studio};
 use crate::commands::Command;
+use crate::compare::export::Export;
 use crate::compare::{Edit, Look, MAX_PANES, Part, Source, Zoom};
 use crate::futures::{Future, Run, RunState};
 use crate::i18n::fill;
@@ -17,6 +18,7 @@ use crate::jobs::Kind;
 use crate::log::Level;
 use crate::message::{Message, Wish};
 use crate::screens::Screen;
+use crate::shell::sheets::Sheet;
 use crate::transport::{Input, Transport};
 
 /// Futures that are read from their folders at once.
@@ -44,11 +46,17 @@ impl Studio {
 
     /// Frames that are here, frames that will be, frames a second of all panes together.
     pub(super) fn compare_extent(&self) -> (usize, usize, f32) {
-        let found = self.compare.doc.get().panes.iter().filter_map(|p| self.runs.find(&p.source));
-        found.fold((0, 0, 10.0), |(here, all, fps), (run, future)| {
-            let ready = future.ready();
+        let sources: Vec<(Source, usize)> = match (self.view.compare.part, &self.compare.sweep.laid) {
+            (Part::Sweep, Some(sweep)) => {
+                sweep.cells.iter().filter_map(crate::compare::sweep::source_of).map(|s| (s, 0)).collect()
+            }
+            _ => self.compare.doc.get().panes.iter().map(|p| (p.source.clone(), p.offset)).collect(),
+        };
+        let found = sources.iter().filter_map(|(s, offset)| Some((self.runs.find(s)?, *offset)));
+        found.fold((0, 0, 10.0), |(here, all, fps), ((run, future), offset)| {
+            let ready = future.ready() + offset;
             let running = run.state == RunState::Running && run.spec.steps < 50_000;
-            let expected = if running { run.spec.steps + 1 } else { ready };
+            let expected = if running { run.spec.steps + 1 + offset } else { ready };
             (ready.max(here), expected.max(all).max(ready), if here == 0 { run.rate_hz } else { fps })
         })
     }
@@ -75,6 +83,49 @@ impl Studio {
             }
             Wish::Zoom(by, at) => self.compare.zoom.scale(by, at),
             Wish::Shift(by) => self.compare.zoom.shift(by),
+            Wish::Metric(name) => view.metric = name,
+            Wish::Export(export) => self.export(export),
+            Wish::StopExport => {
+                if let Some(export) = &self.compare.exporting {
+                    export.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+            Wish::EndBlind => self.compare.blind = None,
+            Wish::Standings(standings) => {
+                if let Some(round) = &mut self.compare.blind {
+                    round.standings = Some(standings);
+                }
+            }
+            Wish::SetMade(frames, made) => {
+                self.compare.views.pending = false;
+                if let Some(made) = made {
+                    self.compare.views.put(frames, made);
+                }
+            }
+            Wish::Probes(Ok(laid)) => {
+                let (probes, base) = *laid;
+                self.compare.follow.laying = false;
+                self.compare.follow.probes = probes;
+                self.compare.follow.base = Some(base);
+            }
+            Wish::Probes(Err(why)) => {
+                self.compare.follow.stop();
+                self.compare.follow.trouble = Some(why);
+            }
+            Wish::MiddleMade(middle) => self.middle_made(middle),
+            Wish::Measured(found) => self.measured(found),
+            Wish::Exported(end) => self.exported(end),
+            wish @ (Wish::Choose(_)
+            | Wish::Query(_)
+            | Wish::Renamed(_)
+            | Wish::Branch(_)
+            | Wish::Library(_)
+            | Wish::Thumb(..)
+            | Wish::Trouble(_)) => self.library_wish(wish),
+            wish @ (Wish::AxisKind(..)
+            | Wish::AxisChannel(..)
+            | Wish::AxisValues(..)
+            | Wish::SweepLaid(_)) => self.sweep_wish(wish),
             Wish::Truth { job, source, frames } => self.truth_read(job, source, frames),
         }
     }
@@ -94,11 +145,20 @@ impl Studio {
     /// Whether a command of the Compare screen can be carried out; `None` for the commands of others.
     pub(super) fn compare_enabled(&self, command: Command) -> Option<bool> {
         let here = self.view.screen == Screen::Compare;
+        if let Some(enabled) = self.library_enabled(command).or_else(|| self.blind_enabled(command)) {
+            return Some(enabled);
+        }
         let doc = self.compare.doc.get();
         let panes = here && self.view.compare.part == Part::Panes;
         let some = panes && self.compare.selected.is_some();
         Some(match command {
             Command::ShowWorld | Command::ShowCompare => true,
+            Command::ShowPanes | Command::ShowTree | Command::ShowSweep | Command::ShowGallery => here,
+            Command::ToggleNumbers => panes,
+            Command::StartSweep => self.can_sweep(),
+            Command::MeasureFollowing => self.can_measure_following(),
+            Command::AddSweep => here && !self.compare.sweep.sources().is_empty(),
+            Command::Export => self.can_export(),
             Command::CompareRun => !here && self.runs.shown().is_some_and(|r| !r.sources().is_empty()),
             Command::ComparePane => !here && self.selected_source().is_some(),
             Command::NextPane | Command::PreviousPane => panes && doc.panes.len() > 1,
@@ -124,7 +184,12 @@ impl Studio {
             Command::ToggleMaximise if here => some,
             Command::PreviousRun | Command::NextRun | Command::SaveFutures if here => false,
             Command::Cancel if here => {
-                self.sheet.is_some() || self.jobs.imagining().is_some() || self.compare.alone.is_some()
+                self.sheet.is_some()
+                    || self.jobs.imagining().is_some()
+                    || self.compare.alone.is_some()
+                    || self.compare.blind.is_some()
+                    || self.compare.sweep.running()
+                    || self.compare.follow.running()
             }
             _ => return None,
         })
@@ -154,7 +219,23 @@ impl Studio {
             self.compare_wish(Wish::Look(look));
             return true;
         }
+        if self.library_command(command) || self.blind_command(command) {
+            return true;
+        }
         match command {
+            Command::ShowPanes => self.view.compare.part = Part::Panes,
+            Command::ShowTree => self.view.compare.part = Part::Tree,
+            Command::ShowSweep => self.view.compare.part = Part::Sweep,
+            Command::ShowGallery => self.view.compare.part = Part::Gallery,
+            Command::ToggleNumbers => self.view.compare.numbers = !self.view.compare.numbers,
+            Command::StartSweep => self.start_sweep(),
+            Command::AddSweep => self.add_sweep(),
+            Command::MeasureFollowing => self.measure_following(),
+            Command::MostDifferent => self.most_different(),
+            Command::Export => {
+                let title = self.model().map(|m| m.name.clone()).unwrap_or_default();
+                self.sheet = Some(Sheet::Export(Export { title, ..Export::default() }));
+            }
             Command::ShowWorld => self.show(Screen::World),
             Command::ShowCompare => self.show(Screen::Compare),
             Command::CompareRun => {
@@ -195,7 +276,15 @@ impl Studio {
                 self.compare.alone = if self.compare.alone.is_some() { None } else { selected };
             }
             Command::Cancel if here && self.sheet.is_none() && self.jobs.imagining().is_none() => {
-                self.compare.alone = None;
+                let probe = self.compare.follow.job;
+                if self.compare.follow.running() {
+                    self.compare.follow.stop();
+                }
+                probe.into_iter().for_each(|job| self.cancel(job));
+                if !self.stop_sweep() && probe.is_none() {
+                    self.compare.alone = None;
+                    self.compare.blind = None;
+                }
             }
             _ => return false,
         }
@@ -252,7 +341,17 @@ impl Studio {
             }
             self.open_source(source.clone());
         }
-        self.runs.shrink_opened(|run| wanted.iter().any(|s| run.find(s).is_some()));
+        let cells: Vec<Source> = self
+            .compare
+            .sweep
+            .laid
+            .iter()
+            .flat_map(|s| &s.cells)
+            .filter_map(crate::compare::sweep::source_of)
+            .collect();
+        self.runs.shrink_opened(|run| {
+            run.state == RunState::Running || wanted.iter().chain(&cells).any(|s| run.find(s).is_some())
+        });
     }
 
     fn open_source(&mut self, source: Source) {
@@ -323,7 +422,7 @@ impl Studio {
         folder: Option<PathBuf>,
         record: serde_json::Value,
     ) {
-        let opened = matches!(self.jobs.get(job).map(|j| &j.kind), Some(Kind::Open { .. }));
+        let opened = matches!(self.jobs.get(job).map(|j| &j.kind), Some(Kind::Open { .. } | Kind::Again));
         let record: Option<FutureRecord> = serde_json::from_value(record).ok();
         let Some(run) = self.runs.of_job(job) else { return };
         if let Some(record) = record.as_ref().filter(|_| opened) {

@@ -6,6 +6,7 @@ use forerun::Frame;
 use forerun::engine::protocol::{Event, JobId, ModelInfo, Packet};
 
 use super::{EngineState, Studio};
+use crate::compare::library::Order;
 use crate::doc::StartDoc;
 use crate::futures::RunState;
 use crate::i18n::fill;
@@ -68,15 +69,31 @@ impl Studio {
                     self.log.add(Level::Quiet, summary, self.now);
                 }
                 match kind {
-                    Some(Kind::Imagine) => self.end_run(job, RunState::Done),
+                    Some(Kind::Imagine) => {
+                        self.end_run(job, RunState::Done);
+                        self.order(Order::Refresh);
+                    }
                     Some(Kind::Save { run }) => self.saved(run),
                     Some(Kind::Open { source }) => self.opened(job, &source),
+                    Some(Kind::Again) => self.end_run(job, RunState::Done),
+                    Some(Kind::Probe) => self.probe_ended(job, None),
+                    Some(Kind::Keep) => self.order(Order::Refresh),
+                    Some(Kind::Cell) => {
+                        self.end_run(job, RunState::Done);
+                        self.cell_ended(job, Ok(()));
+                    }
                     _ => {}
                 }
             }
             Event::Cancelled { job } => match self.jobs.end(job) {
                 Some(Kind::Imagine) => self.end_run(job, RunState::Cancelled),
                 Some(Kind::Open { source }) => self.not_opened(job, source, String::new()),
+                Some(Kind::Again) => self.end_run(job, RunState::Cancelled),
+                Some(Kind::Probe) => self.probe_ended(job, Some(String::new())),
+                Some(Kind::Cell) => {
+                    self.end_run(job, RunState::Cancelled);
+                    self.cell_ended(job, Err(None));
+                }
                 _ => {}
             },
             Event::Failed { job, message, advice } => self.failed(job, message, advice),
@@ -180,6 +197,16 @@ impl Studio {
                 self.imagine_when_ready = false;
                 return;
             }
+            Some(Kind::Probe) => {
+                self.probe_ended(job, Some(format!("{message} {advice}")));
+                return;
+            }
+            Some(Kind::Cell) => {
+                self.end_run(job, RunState::Failed(message.clone(), advice.clone()));
+                self.cell_ended(job, Err(Some(format!("{message} {advice}"))));
+                return;
+            }
+            Some(Kind::Again) => self.end_run(job, RunState::Failed(message.clone(), advice.clone())),
             Some(Kind::Open { source }) => {
                 self.not_opened(job, source.clone(), format!("{message} {advice}"));
                 return;
@@ -229,5 +256,6 @@ impl Studio {
             self.log.add(Level::Info, text, self.now);
         }
         self.follow_saved(run_job);
+        self.order(Order::Refresh);
     }
 }

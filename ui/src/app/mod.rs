@@ -5,9 +5,15 @@
 //! messages. Nothing here waits for anything.
 
 mod apply;
+mod blind;
 mod compare;
 mod events;
+mod export;
+mod follow;
+mod library;
+mod measure;
 mod run;
+mod sweep;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -97,6 +103,7 @@ pub struct Studio {
     pub compare: Compare,
     /// Clocks of the screens that are not shown.
     parked: std::collections::HashMap<Screen, Transport>,
+    library: Option<crate::compare::library::Library>,
     /// Pictures.
     pub textures: Textures,
     /// Where widgets put their messages.
@@ -169,6 +176,7 @@ impl Studio {
             maximised: None,
             compare: Compare::new(state.compare.clone()),
             parked: Default::default(),
+            library: None,
             textures: Textures::new(render),
             outbox: Outbox::default(),
             now: 0.0,
@@ -318,7 +326,11 @@ impl Studio {
         }
         self.dress(ctx);
         self.follow_setup();
+        self.follow_library();
         self.follow_compare();
+        self.follow_sweep();
+        self.follow_gauge();
+        self.follow_numbers();
         self.clock(ctx);
         self.keep(ctx);
         if self.quit {

@@ -44,6 +44,9 @@ pub struct PaneDoc {
     /// Left out of the views and numbers of the whole set.
     #[serde(default)]
     pub muted: bool,
+    /// Frame of the common time base at which it starts: a branch starts where it left its parent.
+    #[serde(default)]
+    pub offset: usize,
 }
 
 /// The set.
@@ -64,6 +67,13 @@ pub struct CompareDoc {
 pub enum Edit {
     /// More panes, behind the others; what is there already stays where it is.
     Add(Vec<Source>),
+    /// Branches that start at a frame of the common time base.
+    Branch {
+        /// The branches.
+        sources: Vec<Source>,
+        /// The frame.
+        offset: usize,
+    },
     /// One pane less.
     Remove(u64),
     /// A pane to another place.
@@ -131,14 +141,8 @@ impl CompareDoc {
     /// Carries out one change.
     pub fn apply(&mut self, edit: Edit) {
         match edit {
-            Edit::Add(sources) => {
-                for source in sources {
-                    if self.panes.len() < MAX_PANES && !self.panes.iter().any(|p| p.source == source) {
-                        self.panes.push(PaneDoc { id: self.next, source, pinned: false, muted: false });
-                        self.next += 1;
-                    }
-                }
-            }
+            Edit::Add(sources) => self.add(sources, 0),
+            Edit::Branch { sources, offset } => self.add(sources, offset),
             Edit::Remove(id) => self.panes.retain(|p| p.id != id),
             Edit::Move { pane, to } => {
                 if let Some(from) = self.place(pane) {
@@ -177,6 +181,15 @@ impl CompareDoc {
         }
         let there = |id: &u64| self.panes.iter().any(|p| p.id == *id);
         (self.a, self.b) = (self.a.filter(there), self.b.filter(there));
+    }
+
+    fn add(&mut self, sources: Vec<Source>, offset: usize) {
+        for source in sources {
+            if self.panes.len() < MAX_PANES && !self.panes.iter().any(|p| p.source == source) {
+                self.panes.push(PaneDoc { id: self.next, source, pinned: false, muted: false, offset });
+                self.next += 1;
+            }
+        }
     }
 
     /// A set that came from a file may hold anything; this brings it in order.
@@ -258,11 +271,21 @@ pub struct CompareView {
     pub gain: f32,
     /// Whether the strips of numbers are shown.
     pub numbers: bool,
+    /// Name of the metric that is shown.
+    pub metric: String,
 }
 
 impl Default for CompareView {
     fn default() -> Self {
-        Self { part: Part::Panes, look: Look::Side, split: 0.5, onion: 0.5, gain: 2.0, numbers: true }
+        Self {
+            part: Part::Panes,
+            look: Look::Side,
+            split: 0.5,
+            onion: 0.5,
+            gain: 2.0,
+            numbers: true,
+            metric: "psnr".into(),
+        }
     }
 }
 
@@ -341,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_broken_file_is_brought_in_order() {
-        let pane = |id, pinned| PaneDoc { id, source: source(id), pinned, muted: false };
+        let pane = |id, pinned| PaneDoc { id, source: source(id), pinned, muted: false, offset: 0 };
         let mut doc =
             CompareDoc { panes: vec![pane(5, false), pane(5, true), pane(9, true)], ..CompareDoc::default() };
         doc.a = Some(77);

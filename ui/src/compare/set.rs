@@ -1,10 +1,20 @@
 //! The set as it is shown: the document, the selected pane, zoom, and what could not be opened.
 
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use eframe::egui::{Pos2, Rect, Vec2, pos2, vec2};
 
+use super::blind::Round;
 use super::doc::{CompareDoc, Source};
+use super::export::Exporting;
+use super::follow::Follow;
+use super::library::Snapshot;
+use super::numbers::{Measured, Truths};
+use super::sweep::SweepState;
+use super::thumbs::Thumbs;
+use super::views::Views;
 use crate::history::History;
 
 /// Largest factor of zoom.
@@ -55,7 +65,7 @@ impl Zoom {
 }
 
 /// The set as it is shown.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Compare {
     /// The panes, with undo.
     pub doc: History<CompareDoc>,
@@ -69,6 +79,40 @@ pub struct Compare {
     pub opening: HashSet<Source>,
     /// Sources that cannot be opened, and why.
     pub missing: HashMap<Source, String>,
+    /// Pictures that are made of several futures.
+    pub views: Views,
+    /// Numbers of the panes.
+    pub measured: Arc<Measured>,
+    /// Panes, their frames and places in time that the numbers are of, or are being made of.
+    pub measured_of: Vec<(u64, usize, usize)>,
+    /// Whether they are being made.
+    pub measuring: bool,
+    /// Recordings that were read.
+    pub truths: Truths,
+    /// The project's futures.
+    pub library: Arc<Snapshot>,
+    /// Their small pictures.
+    pub thumbs: Thumbs,
+    /// Folder of the future that is chosen in the tree or the gallery.
+    pub chosen: Option<PathBuf>,
+    /// The node that is being renamed, and what was typed.
+    pub renaming: Option<(u64, String)>,
+    /// What was typed to search.
+    pub query: String,
+    /// Folders that futures have been copied to in this session.
+    pub keeping: HashSet<PathBuf>,
+    /// The sweep.
+    pub sweep: SweepState,
+    /// The action-following gauge.
+    pub follow: Follow,
+    /// Pictures that go beside its requests.
+    pub follow_blobs: Vec<Vec<u8>>,
+    /// The blind round.
+    pub blind: Option<Round>,
+    /// One vote is written at a time.
+    pub voting: Arc<Mutex<()>>,
+    /// The export that is being written.
+    pub exporting: Option<Exporting>,
 }
 
 impl Compare {
@@ -81,7 +125,30 @@ impl Compare {
             zoom: Zoom::default(),
             opening: HashSet::new(),
             missing: HashMap::new(),
+            views: Views::default(),
+            measured: Arc::default(),
+            measured_of: Vec::new(),
+            measuring: false,
+            truths: Truths::default(),
+            library: Arc::default(),
+            thumbs: Thumbs::default(),
+            chosen: None,
+            renaming: None,
+            query: String::new(),
+            keeping: HashSet::new(),
+            sweep: SweepState::default(),
+            follow: Follow::default(),
+            follow_blobs: Vec::new(),
+            blind: None,
+            voting: Arc::default(),
+            exporting: None,
         }
+    }
+
+    /// Whether the future of a folder is in the set.
+    pub fn has(&self, folder: &Path) -> bool {
+        let of = |s: &Source| matches!(s, Source::Future { folder: f, .. } if f == folder);
+        self.doc.get().panes.iter().any(|p| of(&p.source))
     }
 
     /// Selects the pane `by` places on.

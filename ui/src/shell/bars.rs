@@ -232,12 +232,12 @@ pub fn tray(app: &mut Studio, ui: &mut Ui) {
 /// What a job does, in words.
 pub fn job_name<'a>(s: &'a Strings, kind: &Kind) -> &'a str {
     match kind {
-        Kind::Imagine => &s.jobs.imagining,
+        Kind::Imagine | Kind::Again | Kind::Cell | Kind::Probe => &s.jobs.imagining,
         Kind::Scene(_) | Kind::DrawStart => &s.jobs.drawing,
         Kind::ReadStart | Kind::Truth { .. } | Kind::Open { .. } => &s.jobs.reading,
         Kind::Warm => &s.jobs.loading,
         Kind::List => &s.jobs.listing,
-        Kind::Save { .. } => &s.jobs.saving,
+        Kind::Save { .. } | Kind::Keep => &s.jobs.saving,
     }
 }
 

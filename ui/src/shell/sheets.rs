@@ -6,8 +6,10 @@ use eframe::egui::{
 };
 use strum::IntoEnumIterator;
 
+use super::compare_sheets;
 use crate::app::Studio;
 use crate::commands::Command;
+use crate::compare::export::Export;
 use crate::i18n::Strings;
 use crate::message::Message;
 use crate::theme::{self, space, tokens};
@@ -25,6 +27,10 @@ pub enum Sheet {
     },
     /// The list of shortcuts.
     Shortcuts,
+    /// Imagine from here, otherwise.
+    Branch(Branch),
+    /// What to export.
+    Export(Export),
     /// The field for `DATASET#EPISODE`.
     Episode {
         /// What was typed.
@@ -32,6 +38,29 @@ pub enum Sheet {
         /// Why it was refused.
         trouble: Option<String>,
     },
+}
+
+/// A branch as the sheet describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Branch {
+    /// Folder of the parent.
+    pub folder: std::path::PathBuf,
+    /// Its seed.
+    pub seed: u64,
+    /// Frame of the parent to start from.
+    pub at: usize,
+    /// Words.
+    pub prompt: String,
+    /// Frames to imagine, where numbers do not say it.
+    pub steps: usize,
+    /// Seed of the first branch.
+    pub new_seed: u64,
+    /// Number of branches.
+    pub futures: usize,
+    /// Pace of the remaining movement; 1 = as it was.
+    pub pace: f32,
+    /// Whether numbers drive the parent.
+    pub numbers: bool,
 }
 
 /// Shows the open sheet.
@@ -52,6 +81,8 @@ pub fn sheet(app: &mut Studio, ctx: &Context) {
             match &mut sheet {
                 Sheet::Palette { query, marked } => palette(app, ui, s, query, marked),
                 Sheet::Shortcuts => shortcuts(app, ui, s),
+                Sheet::Branch(form) => compare_sheets::branch(app, ui, s, form),
+                Sheet::Export(form) => compare_sheets::export(app, ui, s, form),
                 Sheet::Episode { text, trouble } => episode(app, ui, s, text, trouble.as_deref()),
             }
         });

@@ -30,6 +30,12 @@ pub enum Slot {
     Compare(u64, bool),
     /// A view of a pair or of the whole set.
     View,
+    /// A small picture of a file.
+    Thumb(std::path::PathBuf),
+    /// A cell of the sweep.
+    Cell(usize),
+    /// One of the two pictures of the blind round.
+    Blind(u64),
     /// A starter scene: large on the stage, small in the inspector.
     Scene(usize, bool),
 }
@@ -55,6 +61,10 @@ pub struct Textures {
 impl Textures {
     /// Textures of a window that is drawn with `render`.
     pub fn new(render: Option<RenderState>) -> Self {
+        if let Some(render) = &render {
+            let resources = &mut render.renderer.write().callback_resources;
+            super::pair_view::install(&render.device, &render.queue, render.target_format, resources);
+        }
         Self { render, entries: HashMap::new() }
     }
 
@@ -166,11 +176,11 @@ impl Sink {
     }
 }
 
-fn extent(size: [usize; 2]) -> wgpu::Extent3d {
+pub(super) fn extent(size: [usize; 2]) -> wgpu::Extent3d {
     wgpu::Extent3d { width: size[0] as u32, height: size[1] as u32, depth_or_array_layers: 1 }
 }
 
-fn upload(queue: &wgpu::Queue, texture: &wgpu::Texture, size: [usize; 2], pixels: &[u8]) {
+pub(super) fn upload(queue: &wgpu::Queue, texture: &wgpu::Texture, size: [usize; 2], pixels: &[u8]) {
     queue.write_texture(
         wgpu::TexelCopyTextureInfo {
             texture,
@@ -189,7 +199,7 @@ fn upload(queue: &wgpu::Queue, texture: &wgpu::Texture, size: [usize; 2], pixels
 }
 
 /// RGB to RGBA, each pixel as a square of `scale` by `scale`.
-fn enlarge(frame: &Frame, scale: usize) -> Vec<u8> {
+pub(super) fn enlarge(frame: &Frame, scale: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(frame.width * frame.height * scale * scale * 4);
     for row in frame.data.chunks_exact((frame.width * 3).max(3)) {
         let from = out.len();

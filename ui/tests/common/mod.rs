@@ -70,6 +70,10 @@ impl FilePicker for Chooses {
     fn folder(&self, _title: &str) -> Option<PathBuf> {
         self.0.first().cloned()
     }
+
+    fn save(&self, _title: &str, name: &str) -> Option<PathBuf> {
+        Some(self.0.first()?.join(name))
+    }
 }
 
 /// The window under test.
@@ -290,6 +294,18 @@ impl Window {
             );
         }
         self.done(job);
+    }
+
+    /// Draws until `done` holds: for what threads answer.
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        for _ in 0..2000 {
+            self.steps(1);
+            if done(self) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        panic!("it never came to this: {what}");
     }
 
     pub fn app(&mut self) -> &mut Studio {

@@ -19,8 +19,8 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
     let s = app.strings();
     ui.horizontal(|ui| {
         ui.set_min_height(theme::ROW);
-        let parts: Vec<_> = shown_parts().map(|part| (part, part_words(s, part), "")).collect();
-        let width = (96.0 * parts.len() as f32).min(ui.available_width() - 150.0);
+        let parts: Vec<_> = Part::iter().map(|part| (part, part_words(s, part), "")).collect();
+        let width = (88.0 * parts.len() as f32).min(ui.available_width() - 190.0);
         ui.allocate_ui_with_layout(vec2(width, theme::ROW), Layout::left_to_right(Align::Center), |ui| {
             if let Some(part) = segments(ui, app.view.compare.part, &parts) {
                 app.outbox.compare(Wish::Part(part));
@@ -28,21 +28,44 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
         });
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = space::XS;
-            for command in [Command::ClearPanes] {
-                if command_icon(ui, s, command, app.enabled(command), false).clicked() {
+            exporting(app, ui, s);
+            for command in [
+                Command::ClearPanes,
+                Command::ToggleNumbers,
+                Command::BlindTest,
+                Command::BranchFrom,
+                Command::Export,
+            ] {
+                let on = command == Command::ToggleNumbers && app.view.compare.numbers;
+                if command_icon(ui, s, command, app.enabled(command), on).clicked() {
                     app.outbox.command(command);
                 }
             }
             zoom(app, ui, s);
         });
     });
-    if app.view.compare.part == Part::Panes && !app.compare.doc.get().panes.is_empty() {
+    if app.view.compare.part == Part::Panes
+        && app.compare.blind.is_none()
+        && !app.compare.doc.get().panes.is_empty()
+    {
         looks(app, ui, s);
     }
 }
 
-fn shown_parts() -> impl Iterator<Item = Part> {
-    Part::iter().filter(|p| matches!(p, Part::Panes))
+/// An export that is being written, and a button to stop it.
+fn exporting(app: &mut Studio, ui: &mut Ui, s: &Strings) {
+    let Some(export) = app.compare.exporting.clone() else { return };
+    let done = export.done.load(std::sync::atomic::Ordering::Relaxed);
+    let name = &s.compare.stop_export;
+    let response =
+        crate::widgets::basic::sized_icon_button(ui, crate::icons::Icon::Stop, name, true, false, theme::ROW);
+    if response.on_hover_text(name).clicked() {
+        app.outbox.compare(Wish::StopExport);
+    }
+    let part = done as f32 / export.total.max(1) as f32;
+    let bar = eframe::egui::ProgressBar::new(part).desired_width(90.0).desired_height(6.0);
+    ui.add(bar.fill(*tokens(ui).accent));
+    ui.label(RichText::new(&s.compare.exporting).small().color(*tokens(ui).text_soft));
 }
 
 fn part_words(s: &Strings, part: Part) -> &str {

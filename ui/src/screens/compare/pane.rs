@@ -73,7 +73,9 @@ pub fn show(app: &mut Studio, ui: &mut Ui, doc: &CompareDoc, pane: &PaneDoc, sha
 /// The picture, or why there is none. Returns where the picture lies.
 fn content(app: &mut Studio, ui: &mut Ui, pane: &PaneDoc, rect: Rect, shape: &Shape) -> Rect {
     let t = tokens(ui);
-    let index = app.transport.frame();
+    let index = app.transport.frame().checked_sub(pane.offset);
+    let waits = index.is_none();
+    let index = index.unwrap_or(0);
     let found = app.runs.find(&pane.source);
     let running = found.is_some_and(|(run, _)| run.state == RunState::Running);
     let part = found
@@ -104,7 +106,7 @@ fn content(app: &mut Studio, ui: &mut Ui, pane: &PaneDoc, rect: Rect, shape: &Sh
     let wide = area.width() * app.compare.zoom.factor;
     let slot = Slot::Compare(pane.id, shape.small);
     let id = app.textures.get(ui.ctx(), slot, &frame, wide, app.view.smooth);
-    let dim = held && !running || pane.muted;
+    let dim = held && !running || pane.muted || waits;
     let tint = if dim { Color32::from_gray(110) } else { Color32::WHITE };
     picture_part(ui, id, area, app.compare.zoom.part(), tint);
     if let Some(part) = part.filter(|p| *p < 1.0) {
@@ -212,6 +214,10 @@ fn caption(
     ui.scope_builder(UiBuilder::new().max_rect(line).layout(Layout::left_to_right(Align::Center)), |ui| {
         ui.spacing_mut().item_spacing.x = 6.0;
         ui.set_clip_rect(line.intersect(ui.clip_rect()));
+        if app.view.compare.numbers && !app.compare.measured.panes.is_empty() && rect.width() > 96.0 {
+            let (place, _) = ui.allocate_exact_size(Vec2::splat(8.0), Sense::hover());
+            ui.painter().circle_filled(place.center(), 3.5, super::strips::colour(ui, shape.place));
+        }
         if pane.pinned {
             let (place, _) = ui.allocate_exact_size(Vec2::splat(12.0), Sense::hover());
             Icon::Pin.paint(ui.painter(), place, *t.accent);
@@ -322,6 +328,19 @@ fn menu(app: &mut Studio, ui: &mut Ui, s: &Strings, doc: &CompareDoc, pane: &Pan
     entry(ui, Command::PaneRight, edit(Edit::Move { pane: pane.id, to }), to < doc.panes.len());
     ui.separator();
     entry(ui, Command::RemovePane, edit(Edit::Remove(pane.id)), true);
+    if matches!(pane.source, Source::Future { .. }) {
+        let name = s.commands.branch_from.name.as_str();
+        let keys = Command::BranchFrom.bindings().first().map(|b| ui.ctx().format_shortcut(&b.shortcut));
+        let button = Button::new(name).shortcut_text(keys.unwrap_or_default());
+        if ui
+            .add(button.min_size(vec2(ui.available_width(), theme::ROW)).frame_when_inactive(false))
+            .clicked()
+        {
+            app.outbox.compare(Wish::Select(pane.id));
+            app.outbox.command(Command::BranchFrom);
+            ui.close();
+        }
+    }
     if let Source::Future { folder, .. } = &pane.source {
         ui.add_space(space::XS);
         ui.label(RichText::new(folder.display().to_string()).small().color(*tokens(ui).text_faint));
