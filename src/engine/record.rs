@@ -57,7 +57,7 @@ pub struct StartFrameRecord {
 /// What the future starts from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StartRecord {
-    /// What was asked for (paths as they were given), for a person.
+    /// What was asked for (a `Start`, its paths from the root on): finds the recording or the future that it came from.
     #[serde(default)]
     pub source: serde_json::Value,
     /// What was done to the pictures, in words.

@@ -39,8 +39,8 @@ pub fn imagine(
         context.log("info", note.clone());
     }
     let (kind, rows) = rows(&spec.actions, &spec.start, &resolved, contract, spec.steps)?;
-    let source = serde_json::to_value(&spec.start).unwrap_or_default();
-    // A folder is recorded from the root on: the record may be opened from anywhere.
+    // Files and folders are recorded from the root on: the record may be opened from anywhere.
+    let source = serde_json::to_value(from_root(spec.start.clone())).unwrap_or_default();
     let model = match Path::new(&spec.model).is_dir() {
         true => std::path::absolute(&spec.model).map_or(spec.model, |p| p.to_string_lossy().into_owned()),
         false => spec.model,
@@ -63,6 +63,17 @@ pub fn imagine(
     };
     let records = imagine::run(context, &plan)?;
     Ok(summary(&records))
+}
+
+/// A start whose paths do not depend on the folder that this process runs in.
+fn from_root(start: Start) -> Start {
+    let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    match start {
+        Start::Files { paths, at } => Start::Files { paths: paths.into_iter().map(whole).collect(), at },
+        Start::Episode { dataset, episode, at } => Start::Episode { dataset: whole(dataset), episode, at },
+        Start::Future { folder, at } => Start::Future { folder: whole(folder), at },
+        other => other,
+    }
 }
 
 fn load(
@@ -276,4 +287,27 @@ fn recorded_start(old: &FutureRecord, folder: &Path) -> Result<Resolved, Failure
 fn recorded_rows(old: &FutureRecord, loaded: &Loaded) -> Result<Vec<Vec<f32>>, Failure> {
     let table = Table { columns: old.actions.channels.clone(), rows: old.actions.rows.clone() };
     track::map(&table, &loaded.info.contract, old.steps, "The record")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn a_recorded_start_is_found_from_any_folder() {
+        let Start::Episode { dataset, episode: 2, at: 3 } =
+            from_root(Start::Episode { dataset: "set".into(), episode: 2, at: 3 })
+        else {
+            panic!("another start")
+        };
+        assert_eq!(dataset, std::env::current_dir().unwrap().join("set"));
+        let Start::Files { paths, at: None } =
+            from_root(Start::Files { paths: vec!["a.png".into(), dataset.clone()], at: None })
+        else {
+            panic!("another start")
+        };
+        assert!(paths[0].is_absolute() && paths[1] == dataset);
+        assert_eq!(from_root(Start::Nothing), Start::Nothing);
+    }
 }
