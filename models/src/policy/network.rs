@@ -3,7 +3,8 @@
 //! The reader sees one token a place of the picture, which holds the patches of all looks at that place side by side (so
 //! that "moved since the start" is a difference inside one token), one query token an action of the chunk and a few
 //! registers; state and words enter every block through adaptive norms. What the query tokens have read becomes the
-//! *plan*. The writer turns noise into a chunk under that plan by flow matching with prediction of the clean chunk
+//! *plan*, together with a glance at all places side by side (attention alone takes long to find out where to look). The
+//! writer turns noise into a chunk under that plan by flow matching with prediction of the clean chunk
 //! (Lipman et al. 2022, <https://arxiv.org/abs/2210.02747>; chunks of actions: Zhao et al. 2023, "ACT",
 //! <https://arxiv.org/abs/2304.13705>). The pictures are read once, so many chunks of one plan cost little more than
 //! one; a single pass from zero noise gives the mean chunk, which is what a regression would give.
@@ -23,6 +24,8 @@ const REGISTERS: usize = 2;
 /// Harmonics of the noise level.
 const LEVEL_HARMONICS: usize = 5;
 const LEVEL_FEATURES: usize = 1 + 2 * LEVEL_HARMONICS;
+/// Numbers a place of the glance.
+const GLANCE: usize = 8;
 
 struct Mlp {
     first: Tensor,
@@ -116,6 +119,9 @@ pub struct Network {
     last: Tensor,
     last_bias: Tensor,
     plan: Tensor,
+    glance: Tensor,
+    glance_plan: Tensor,
+    glance_reading: Tensor,
     reading: Tensor,
     reading_bias: Tensor,
     level: Mlp,
@@ -166,7 +172,8 @@ impl Network {
             stem_in: params.tensor("stem.in.weight", &[2 * config.stem, v], Init::fan_in(v))?,
             stem_bias: params.tensor("stem.in.bias", &[2 * config.stem], Init::Zeros)?,
             stem_out: params.tensor("stem.out.weight", &[d, config.stem], Init::fan_in(config.stem))?,
-            place: params.tensor("place", &[p, d], Init::Normal(0.1))?,
+            // As large as what is seen there: with small places a policy stays blind for hundreds of iterations.
+            place: params.tensor("place", &[p, d], Init::Normal(1.0))?,
             queries: params.tensor("queries", &[config.chunk, d], Init::Normal(0.5))?,
             registers: params.tensor("registers", &[REGISTERS, d], Init::Normal(0.5))?,
             // A policy without state still has a condition: one input that is always 0.
@@ -177,6 +184,13 @@ impl Network {
             last: params.tensor("last.weight", &[2 * d, d], Init::Zeros)?,
             last_bias: params.tensor("last.bias", &[2 * d], Init::Zeros)?,
             plan: params.tensor("plan.weight", &[h, d], Init::fan_in(d))?,
+            glance: params.tensor("glance.weight", &[GLANCE, d], Init::fan_in(d))?,
+            glance_plan: params.tensor("glance.plan.weight", &[h, GLANCE * p], Init::fan_in(GLANCE * p))?,
+            glance_reading: params.tensor(
+                "glance.reading.weight",
+                &[r, GLANCE * p],
+                Init::fan_in(GLANCE * p),
+            )?,
             reading: params.tensor("reading.weight", &[r, d], Init::fan_in(d))?,
             reading_bias: params.tensor("reading.bias", &[r], Init::Zeros)?,
             level: Mlp::new("writer.level", LEVEL_FEATURES, h, params)?,
@@ -246,8 +260,15 @@ impl Network {
         let m = linear(&mixed, &self.last, Some(&self.last_bias))?;
         let x = norm_modulate(&x, &m, 0, 1, EPS)?;
         let plan = linear(&x.narrow(1, p, c)?.contiguous()?, &self.plan, None)?;
+        // What is seen at each place, all places side by side: a straight way from where a thing is to what to do.
+        let glance =
+            linear(&x.narrow(1, 0, p)?.contiguous()?, &self.glance, None)?.reshape((b, GLANCE * p))?;
+        let everywhere =
+            linear(&glance, &self.glance_plan, None)?.reshape((b, 1, self.config.chunk_width))?;
+        let plan = plan.broadcast_add(&everywhere)?;
         let seen = x.narrow(1, p + c, REGISTERS)?.mean(1)?;
-        let readings = linear(&seen, &self.reading, Some(&self.reading_bias))?;
+        let readings = (linear(&seen, &self.reading, Some(&self.reading_bias))?
+            + linear(&glance, &self.glance_reading, None)?)?;
         Ok(Encoded { plan, readings })
     }
 
