@@ -314,3 +314,42 @@ pub fn channels_of(folder: &Path) -> Result<Option<Channels>, TrainError> {
         serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
     Ok(Some(Channels { actions: contract.actions, state: contract.state }))
 }
+
+/// The shape of the network of a run: the folder's own when a run goes on, so that a newer version of this program
+/// does not change it half-way; else that of the size.
+///
+/// # Errors
+/// A size that nobody knows, a folder whose `config.json` cannot be read.
+pub fn config_of(size: &str, folder: &Path, resume: bool) -> Result<Config, TrainError> {
+    let path = folder.join("config.json");
+    if !resume || !path.exists() {
+        return Config::by_name(size).ok_or_else(|| TrainError::Data(format!("size `{size}` is not known")));
+    }
+    let wrong = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
+    let text = std::fs::read(&path).map_err(|source| TrainError::File { path: path.clone(), source })?;
+    let config: Config = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+    match config.problem() {
+        Some(problem) => Err(wrong(problem)),
+        None => Ok(config),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_run_that_goes_on_keeps_its_shape() {
+        let dir = tempfile::tempdir().unwrap();
+        let tiny = Config::by_name("tiny").unwrap();
+        assert_eq!(config_of("tiny", dir.path(), true).unwrap(), tiny);
+        let own = Config { layers: 3, ..tiny.clone() };
+        std::fs::write(dir.path().join("config.json"), serde_json::to_vec(&own).unwrap()).unwrap();
+        assert_eq!(config_of("tiny", dir.path(), true).unwrap(), own);
+        assert_eq!(config_of("tiny", dir.path(), false).unwrap(), tiny);
+        std::fs::write(dir.path().join("config.json"), "{").unwrap();
+        assert!(config_of("tiny", dir.path(), true).is_err());
+        assert!(config_of("huge", dir.path(), false).is_err());
+    }
+}

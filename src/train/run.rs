@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::batch::{Batch, Learner, batch, precision_of};
 use super::checkpoint::{self, Place};
 use super::judge::decibel;
+use super::load::config_of;
 use super::{Judge, Judgement, Library, TrainError, TrainSettings};
 
 /// How long a run goes on.
@@ -140,8 +141,7 @@ fn contract_of(job: &TrainJob<'_>, config: &Config) -> Contract {
 impl<'a> Run<'a> {
     fn new(job: &'a TrainJob<'a>) -> Result<Self, TrainError> {
         let settings = &job.settings;
-        let config = Config::by_name(&settings.size)
-            .ok_or_else(|| TrainError::Data(format!("size `{}` is not known", settings.size)))?;
+        let config = config_of(&settings.size, &job.out, job.resume)?;
         let device = Device::Cpu;
         let mut params = Params::new(settings.seed, &device);
         let network = Network::new(&config, &mut params, &device)?;

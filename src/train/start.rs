@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use forerun_models::Contract;
-use forerun_models::dreamer::Config;
 
-use super::load::{PICTURE_MEMORY, channels_of, load};
+use super::load::{PICTURE_MEMORY, channels_of, config_of, load};
 use super::{Budget, Judge, Report, TrainError, TrainJob, TrainSettings, run};
 
 /// Windows of held-out episodes that a run is judged on as it goes.
@@ -48,8 +47,7 @@ pub fn start(
             out.display()
         )));
     }
-    let config = Config::by_name(&settings.size)
-        .ok_or_else(|| TrainError::Data(format!("size `{}` is not known", settings.size)))?;
+    let config = config_of(&settings.size, out, resume)?;
     let channels = if resume { channels_of(out)? } else { None };
     let held_out = settings.held_out;
     let loaded = load(
