@@ -181,6 +181,9 @@ pub struct PostTrainSpec {
     /// `auto`, `full` or `lora`.
     #[serde(default)]
     pub method: Method,
+    /// Episodes of the base's own world to replay against forgetting; by default when absent.
+    #[serde(default)]
+    pub replay: Option<usize>,
     /// Go on from the folder's checkpoint.
     #[serde(default)]
     pub resume: bool,

@@ -5,8 +5,13 @@ use crate::support::{Home, last_json};
 #[test]
 fn help_and_version_are_no_errors() {
     let home = Home::new();
-    for arguments in [&["--help"][..], &["--version"], &["imagine", "--help"], &["models", "list", "--help"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["imagine", "--help"],
+        &["models", "list", "--help"],
+        &["post-train", "--help"],
+    ] {
         let output = home.run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(!output.stdout.is_empty());
@@ -54,6 +59,9 @@ fn bad_arguments_exit_with_two() {
             "--iterations",
             "1",
         ],
+        &["post-train", "--base", "b", "--dataset", "d", "--out", "o"],
+        &["post-train", "--base", "b", "--dataset", "d", "--out", "o", "--minutes", "1", "--method", "magic"],
+        &["post-train", "--base", "b", "--dataset", "d", "--out", "o", "--minutes", "1", "--rank", "0"],
         &["score", "--dataset", "d", "--horizons", "0"],
         &["models", "list", "--nonsense"],
         &["policy"],

@@ -1,6 +1,7 @@
 //! The virtual world, datasets and scores through the engine.
 
-use forerun::engine::protocol::{Actions, Event, RecordSpec, Request, ScoreSpec, Start};
+use forerun::engine::protocol::{Actions, Event, PostTrainSpec, RecordSpec, Request, ScoreSpec, Start};
+use forerun::train::post::Method;
 
 use crate::support::{Bench, done, failure, records};
 
@@ -150,4 +151,52 @@ fn a_score_has_every_key_and_knows_the_references() {
     let mut bad = spec;
     bad.horizons = vec![0];
     assert!(bench.fails(|job| Request::Score { job, spec: bad }).contains("horizons"));
+}
+
+#[test]
+fn post_training_tells_its_course_stops_when_asked_and_goes_on() {
+    let bench = Bench::new();
+    record(&bench, 5);
+    let spec = |resume: bool| PostTrainSpec {
+        base: bench.model(),
+        datasets: vec![bench.path("set")],
+        camera: String::new(),
+        out: bench.path("mine"),
+        minutes: None,
+        iterations: Some(4),
+        method: Method::Full,
+        replay: Some(0),
+        resume,
+    };
+    let job = bench.client.next_job();
+    bench.client.send(Request::PostTrain { job, spec: spec(false) }, vec![]);
+    // The first report of the training: stop it there.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    loop {
+        assert!(std::time::Instant::now() < deadline, "it never trained");
+        let Some(packet) = bench.client.recv_timeout(std::time::Duration::from_millis(100)) else { continue };
+        if matches!(&packet.message, Event::Report { value, .. } if value["stage"] == "training") {
+            break;
+        }
+    }
+    bench.client.send(Request::Cancel { job }, vec![]);
+    let ended = bench.collect(job);
+    assert!(ended.iter().any(|p| matches!(p.message, Event::Cancelled { .. })), "{:?}", ended.last());
+
+    let events = bench.run(|job| Request::PostTrain { job, spec: spec(true) });
+    done(&events);
+    let stages: Vec<String> = events
+        .iter()
+        .filter_map(|packet| match &packet.message {
+            Event::Report { value, .. } => Some(value["stage"].as_str().unwrap().to_owned()),
+            _ => None,
+        })
+        .collect();
+    for stage in ["ready", "before", "training", "done"] {
+        assert!(stages.iter().any(|s| s == stage), "{stage} is not in {stages:?}");
+    }
+    let png = events.iter().find(|p| !p.blobs.is_empty()).unwrap();
+    assert_eq!(png.blobs[0][1..4], *b"PNG");
+    let spec = PostTrainSpec { iterations: None, ..spec(true) };
+    assert!(bench.fails(|job| Request::PostTrain { job, spec }).contains("nothing to train for"));
 }

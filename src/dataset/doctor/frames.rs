@@ -7,7 +7,7 @@ use super::sample::{Sample, speed, spreads};
 /// Mean difference in grey levels below which two pictures are one: codecs repeat a still picture almost exactly.
 const SAME: f32 = 0.02;
 /// Share of a state's spread per step from which a robot counts as moving, summed over its channels.
-const MOVING: f32 = 0.01;
+const MOVING: f32 = 0.03;
 /// Share of moving steps with a repeated picture from which it is told.
 const REPEATED: f32 = 0.03;
 /// Jump of the mean brightness in grey levels that no robot makes.

@@ -112,9 +112,11 @@ impl Sources {
         Ok(Self { embodiment, stride, rate_hz, channels, notes, views, sets })
     }
 
-    /// Frames of the run that all episodes have.
-    pub fn frames(&self) -> usize {
-        self.sets.iter().flat_map(Dataset::episodes).map(|e| e.length.div_ceil(self.stride)).sum()
+    /// Frames of the run that the episodes have, or those of a range of them (both ends included).
+    pub fn frames(&self, only: Option<(usize, usize)>) -> usize {
+        let wanted = |index: usize| only.is_none_or(|(a, b)| (a..=b).contains(&index));
+        let all = self.sets.iter().flat_map(Dataset::episodes);
+        all.filter(|e| wanted(e.index)).map(|e| e.length.div_ceil(self.stride)).sum()
     }
 
     /// Episodes of all sets.

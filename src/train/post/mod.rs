@@ -116,7 +116,7 @@ pub fn post_train(
     let body = Body::of(&base.contract, sources.channels.clone());
     let mut notes: Vec<String> = found.iter().chain(&sources.notes).chain(&body.notes).cloned().collect();
     let size = |affordable: Option<f64>| Size {
-        frames: sources.frames(),
+        frames: sources.frames(wishes.episodes),
         prompts: sources.prompts(),
         episodes: sources.episodes(),
         same_body: !body.plan.new_body,
@@ -134,7 +134,7 @@ pub fn post_train(
     };
     let mut settings = choose(None);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let frames = sources.frames() + settings.replay_episodes * 100;
+    let frames = sources.frames(None) + settings.replay_episodes * 100;
     let mut preflight = Preflight::room(&base.config, &base.weights, frames, workers, out)?;
     let loaded = sources.load(
         &base.config,
