@@ -171,7 +171,7 @@ fn post_training_tells_its_course_stops_when_asked_and_goes_on() {
     let job = bench.client.next_job();
     bench.client.send(Request::PostTrain { job, spec: spec(false) }, vec![]);
     // The first report of the training: stop it there.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(600);
     loop {
         assert!(std::time::Instant::now() < deadline, "it never trained");
         let Some(packet) = bench.client.recv_timeout(std::time::Duration::from_millis(100)) else { continue };
@@ -180,10 +180,12 @@ fn post_training_tells_its_course_stops_when_asked_and_goes_on() {
         }
     }
     bench.client.send(Request::Cancel { job }, vec![]);
-    let ended = bench.collect(job);
+    let ended = bench.collect_within(job, 600);
     assert!(ended.iter().any(|p| matches!(p.message, Event::Cancelled { .. })), "{:?}", ended.last());
 
-    let events = bench.run(|job| Request::PostTrain { job, spec: spec(true) });
+    let job = bench.client.next_job();
+    bench.client.send(Request::PostTrain { job, spec: spec(true) }, vec![]);
+    let events = bench.collect_within(job, 600);
     done(&events);
     let stages: Vec<String> = events
         .iter()

@@ -62,7 +62,11 @@ impl Bench {
     }
 
     pub fn collect(&self, job: u64) -> Vec<Packet<Event>> {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        self.collect_within(job, 120)
+    }
+
+    pub fn collect_within(&self, job: u64, seconds: u64) -> Vec<Packet<Event>> {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
         let mut events = Vec::new();
         while Instant::now() < deadline {
             let Some(packet) = self.client.recv_timeout(Duration::from_millis(100)) else { continue };

@@ -7,6 +7,10 @@ use super::View;
 
 /// Pictures that are decoded at most, over all episodes.
 const PICTURES: usize = 1500;
+/// Pixels that are decoded at most: a few seconds of a processor's time.
+const PIXELS: usize = 100_000_000;
+/// Pictures an episode at least: a shift shows in shorter pieces only by chance.
+const PIECE: usize = 60;
 /// Episodes that are looked at at most.
 const EPISODES: usize = 16;
 /// Width of the small pictures: wide enough to see motion, small enough to average the codec's noise away.
@@ -94,9 +98,12 @@ pub(super) fn read(set: &Dataset, view: &View) -> (Vec<Sample>, Vec<(usize, Stri
         named => Some(named.to_owned()),
     };
     let metas: Vec<_> = set.episodes().iter().filter(|meta| !view.leave_out.contains(&meta.index)).collect();
-    let step = metas.len().div_ceil(EPISODES).max(1);
+    let size =
+        set.cameras().iter().find(|c| Some(&c.key) == camera.as_ref()).map_or(1, |c| c.width * c.height);
+    let pictures = (PIXELS / size.max(1)).clamp(4 * PIECE, PICTURES);
+    let step = metas.len().div_ceil(EPISODES.min(pictures / PIECE)).max(1);
     let looked = metas.len().div_ceil(step).max(1);
-    let each = (PICTURES / looked).max(60);
+    let each = (pictures / looked).max(PIECE);
     let (mut samples, mut unread) = (Vec::new(), Vec::new());
     for (place, meta) in metas.iter().enumerate() {
         let numbers = match set.episode(meta.index) {
