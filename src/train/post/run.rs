@@ -7,12 +7,13 @@ use std::time::Instant;
 use forerun_models::Contract;
 use forerun_models::dreamer::adapt::{Weights, exchange_bodies};
 use forerun_models::dreamer::{Config, Dreamer, save_folder};
+use forerun_models::kernels::precision;
 
 use super::learner::Learning;
 use super::report::{Comparison, Memory, OldWorld, PostReport, smooth};
 use super::settings::PostSettings;
 use crate::Frame;
-use crate::train::batch::batch;
+use crate::train::batch::{batch, precision_of};
 use crate::train::checkpoint::{self, Place};
 use crate::train::judge::{Look, Shown, decibel, write_sheet};
 use crate::train::tensorboard::Events;
@@ -198,7 +199,8 @@ impl<'a> Run<'a> {
             batch(settings, self.job.library, learner, &variables, iteration, progress, cancel)?
         };
         let factor = settings.schedule.factor(iteration, progress);
-        let norm = self.learning.stepper.step(&found.gradients, factor)?;
+        let stepper = &mut self.learning.stepper;
+        let norm = precision::with(precision_of(settings), || stepper.step(&found.gradients, factor))?;
         if !norm.is_finite() {
             return Err(TrainError::Diverged(iteration));
         }
