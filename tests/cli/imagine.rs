@@ -255,5 +255,5 @@ fn an_interrupt_cancels_and_cleans_up() {
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(1));
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-    assert_eq!(std::fs::read_dir(home.path("out")).unwrap().count(), 0);
+    assert!(!home.path("out").exists(), "a folder of nothing is left behind");
 }

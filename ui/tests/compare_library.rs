@@ -258,7 +258,11 @@ fn the_gauge_moves_each_channel_by_itself_and_tells_which_one_is_followed() {
     w.press(Modifiers::NONE, Key::X);
     w.wire.sent();
     w.app().outbox.command(Command::MeasureFollowing);
-    w.until("the probes are laid out", |w| w.app().compare.follow.base.is_some());
+    w.until("the probes are laid out", |w| {
+        let follow = &w.app().compare.follow;
+        assert_eq!(follow.trouble, None);
+        follow.base.is_some()
+    });
     for round in 0..3u8 {
         w.steps(2);
         let found = w.wire.sent().into_iter().find_map(|(r, _)| match r {

@@ -103,16 +103,15 @@ pub fn contract() -> Contract {
         mean: (min + max) / 2.0,
         std: (max - min) / 4.0,
     };
+    let channels =
+        vec![channel("shoulder_pan.pos", "deg", -110.0, 110.0), channel("gripper.pos", "%", 0.0, 100.0)];
     Contract {
         format: 1,
         name: "tabletop".into(),
         family: "dreamer".into(),
         frame: FrameSpec { width: SIDE, height: SIDE, rate_hz: 10.0, history: 4 },
-        actions: vec![
-            channel("shoulder_pan.pos", "deg", -110.0, 110.0),
-            channel("gripper.pos", "%", 0.0, 100.0),
-        ],
-        state: Vec::new(),
+        actions: channels.clone(),
+        state: channels,
         text: true,
         knows: "Pushing one cube on a table, in English and Chinese.".into(),
         embodiment: "so101".into(),
