@@ -136,13 +136,13 @@ pub fn main_button(ui: &mut Ui, icon: Icon, text: &str, keys: &str, enabled: boo
         );
         painter.galley(pos2(left + 18.0 + space::S, rect.center().y - galley.size().y / 2.0), galley, colour);
         let font = TextStyle::Small.resolve(ui.style());
-        painter.text(
-            rect.right_center() - vec2(space::M, 0.0),
-            Align2::RIGHT_CENTER,
-            keys,
-            font,
-            if enabled { colour.gamma_multiply(0.8) } else { colour },
-        );
+        let faint = if enabled { colour.gamma_multiply(0.8) } else { colour };
+        let keys = painter.layout_no_wrap(keys.to_owned(), font, faint);
+        let at = pos2(rect.right() - space::M - keys.size().x, rect.center().y - keys.size().y / 2.0);
+        // In a narrow panel the words come first; the tooltip has the keys too.
+        if at.x > left + width + space::S {
+            painter.galley(at, keys, faint);
+        }
     }
     response
 }
