@@ -14,7 +14,7 @@ use crate::{dataset, fsx, media};
 /// What was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspection {
-    /// `model`, `dataset`, `future`, `picture` or `clip`.
+    /// `model`, `policy`, `dataset`, `future`, `picture` or `clip`.
     pub kind: &'static str,
     /// Whether everything that was looked at is in order.
     pub sound: bool,
@@ -55,12 +55,21 @@ pub fn inspect(path: &Path) -> Result<Inspection, Failure> {
 
 fn model(folder: &Path) -> Result<Inspection, Failure> {
     let info = places::describe(folder)?;
+    let policy = info.contract.family == forerun_models::policy::FAMILY;
     // Only loading it tells whether its weights have the right names and shapes.
-    let problems: Vec<String> =
-        backend::load(folder, &Device::Cpu).err().map(|f| f.text()).into_iter().collect();
+    let problem = if policy {
+        crate::policy::load_policy(folder).err()
+    } else {
+        backend::load(folder, &Device::Cpu).err()
+    };
+    let problems: Vec<String> = problem.map(|f| f.text()).into_iter().collect();
     let frame = &info.contract.frame;
     let lines = vec![
-        format!("model {} of the family {}", info.contract.name, info.contract.family),
+        if policy {
+            format!("policy {}", info.contract.name)
+        } else {
+            format!("model {} of the family {}", info.contract.name, info.contract.family)
+        },
         format!("{:.2} M weights, sha256 {}", info.parameters as f64 / 1e6, info.sha256),
         format!("{} x {} pixels, {} frames a second", frame.width, frame.height, frame.rate_hz),
         format!(
@@ -72,7 +81,7 @@ fn model(folder: &Path) -> Result<Inspection, Failure> {
     let value = json!({
         "name": info.name, "sha256": info.sha256, "parameters": info.parameters, "contract": info.contract,
     });
-    Ok(finish("model", lines, problems, value))
+    Ok(finish(if policy { "policy" } else { "model" }, lines, problems, value))
 }
 
 fn data(folder: &Path) -> Result<Inspection, Failure> {

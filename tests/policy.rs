@@ -91,6 +91,8 @@ fn a_policy_learns_to_look_and_to_listen() {
     assert!(held_out.loss < 0.15 && report.loss.is_finite(), "{report:?}");
     let policy = load(dir.path());
     assert_eq!(policy.contract().vocabulary, ["left", "right"]);
+    let looked = forerun::inspect::inspect(dir.path()).unwrap();
+    assert!(looked.lines[0].starts_with("policy ") && looked.problems.is_empty(), "{:?}", looked.lines);
     let frame = picture(0.75);
     let ask = |prompt, draw| {
         let seen =
