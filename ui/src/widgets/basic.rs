@@ -1,7 +1,7 @@
 //! Buttons, sections and cards in the window's own dress.
 
 use eframe::egui::{
-    Align, Align2, Button, Color32, CornerRadius, FontId, Frame, InnerResponse, Label, Layout, Margin, Rect,
+    Align, Button, Color32, CornerRadius, FontId, Frame, InnerResponse, Label, Layout, Margin, Rect,
     Response, RichText, Role, Sense, Stroke, StrokeKind, TextStyle, Ui, Vec2, WidgetInfo, WidgetText, pos2,
     vec2,
 };
