@@ -253,6 +253,43 @@ fn a_future_does_not_depend_on_its_neighbours_and_seeds_differ() {
 }
 
 #[test]
+fn where_nothing_drives_a_future_the_network_says_what_does() {
+    let (config, _, stepper, _) = train(6);
+    let (_dir, model) = saved(&stepper, &config);
+    for prompt in [None, Some("slide the square".to_owned())] {
+        let start = || Stream { prompt: prompt.clone(), ..stream(5, 8) };
+        // A driven future beside it keeps its own action.
+        let mut free = model.start(vec![start(), start()], 2).unwrap();
+        let made = free.step(&[None, Some(vec![4.0])]).unwrap();
+        let mut driven = model.start(vec![start(), start()], 2).unwrap();
+        let again = driven.step(&[Some(made[0].action.clone()), Some(vec![4.0])]).unwrap();
+        assert_eq!(made[0].frame, again[0].frame);
+        assert_eq!(made[1].frame, again[1].frame);
+        assert!(made[0].action[0].abs() <= 4.0);
+    }
+}
+
+#[test]
+fn a_known_state_goes_on_from_where_it_stands() {
+    // A fresh network adds nothing to what it is told, and nothing to what it is not told either.
+    let config = Config::micro();
+    let mut params = Params::new(7, &Device::Cpu);
+    let network = Network::new(&config, &mut params, &Device::Cpu).unwrap();
+    let contract = Contract { state: contract(&config).actions, ..contract(&config) };
+    let model = Dreamer::from_parts(contract, network, String::new(), 0);
+    let start = |state: f32| Stream {
+        history: vec![HistoryFrame { frame: draw(8), state: Some(vec![state]), action: None }],
+        ..stream(1, 8)
+    };
+    let mut rollout = model.start(vec![start(2.5), start(f32::NAN)], 1).unwrap();
+    for _ in 0..3 {
+        let made = rollout.step(&[Some(vec![4.0]), Some(vec![4.0])]).unwrap();
+        assert!((made[0].state[0] - 2.5).abs() < 1e-5, "{}", made[0].state[0]);
+        assert!((made[1].state[0] - 2.5).abs() > 1e-3);
+    }
+}
+
+#[test]
 fn a_start_from_nothing_makes_a_picture() {
     let (config, _, stepper, _) = train(6);
     let (_dir, model) = saved(&stepper, &config);

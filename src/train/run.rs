@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
-use forerun_models::dreamer::{Config, Dreamer, Network, save_folder};
+use forerun_models::dreamer::{Config, Dreamer, Network, read_folder, save_folder};
 use forerun_models::kernels::precision;
 use forerun_models::nn::Params;
 use forerun_models::optim::Stepper;
@@ -48,6 +48,9 @@ pub struct TrainJob<'a> {
     pub budget: Budget,
     /// Whether to go on from the folder's checkpoint.
     pub resume: bool,
+    /// Model folder whose weights the run begins with, instead of fresh ones. What this version's network has and the
+    /// folder has not starts fresh. A resumed run has its own weights already.
+    pub from: Option<PathBuf>,
 }
 
 /// Where a run stands, for whoever watches it.
@@ -85,6 +88,8 @@ struct Run<'a> {
     settings_text: String,
     place: Place,
     begun: Instant,
+    /// Lineage of the model that the run began with.
+    base: Option<serde_json::Value>,
 }
 
 /// Trains, reporting as it goes, until the budget is used up or `cancel` is set. The model folder always holds the
@@ -138,13 +143,32 @@ fn contract_of(job: &TrainJob<'_>, config: &Config) -> Contract {
     }
 }
 
+/// Puts a model folder's weights into the store, and returns where they come from.
+fn begin_with(folder: &Path, params: &mut Params) -> Result<serde_json::Value, TrainError> {
+    let stored = read_folder(folder)?;
+    for (name, tensor) in stored.weights {
+        params.insert(&name, tensor)?;
+    }
+    let lineage = std::fs::read(folder.join("lineage.json")).ok();
+    let lineage = lineage.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    Ok(serde_json::json!({ "model_sha256": stored.sha256, "lineage": lineage }))
+}
+
 impl<'a> Run<'a> {
     fn new(job: &'a TrainJob<'a>) -> Result<Self, TrainError> {
         let settings = &job.settings;
         let config = config_of(&settings.size, &job.out, job.resume)?;
         let device = Device::Cpu;
         let mut params = Params::new(settings.seed, &device);
+        let base = job.from.as_deref().map(|folder| begin_with(folder, &mut params)).transpose()?;
         let network = Network::new(&config, &mut params, &device)?;
+        if let (Some(name), Some(folder)) = (params.unused().first(), &job.from) {
+            return Err(TrainError::Data(format!(
+                "{} has a tensor `{name}` that a network of the size `{}` does not have; begin with another model, or without one",
+                folder.display(),
+                settings.size
+            )));
+        }
         let mut stepper = Stepper::new(&params, settings.optimiser.clone())?;
         std::fs::create_dir_all(&job.out)
             .map_err(|source| TrainError::File { path: job.out.clone(), source })?;
@@ -158,6 +182,7 @@ impl<'a> Run<'a> {
             settings_text,
             place: place.unwrap_or_default(),
             begun: Instant::now(),
+            base,
             job,
         })
     }
@@ -308,6 +333,7 @@ impl<'a> Run<'a> {
             "episodes": self.job.library.len(),
             "frames": self.job.library.frames(),
             "settings": self.job.settings,
+            "base": self.base,
         });
         write_whole(&self.job.out.join("lineage.json"), format!("{lineage:#}\n").as_bytes())
     }

@@ -28,7 +28,8 @@ pub enum Stage {
 }
 
 /// Trains a model on datasets. With `resume` it goes on from `out`'s checkpoint, if there is one; without, a folder
-/// that already holds a model is refused, so that nobody's weights are overwritten by a slip.
+/// that already holds a model is refused, so that nobody's weights are overwritten by a slip. `from` is a model folder
+/// to begin with.
 ///
 /// # Errors
 /// See [`TrainError`].
@@ -38,6 +39,7 @@ pub fn start(
     out: &Path,
     budget: Budget,
     resume: bool,
+    from: Option<&Path>,
     watch: &mut dyn FnMut(Stage),
     cancel: &AtomicBool,
 ) -> Result<Contract, TrainError> {
@@ -48,7 +50,12 @@ pub fn start(
         )));
     }
     let config = config_of(&settings.size, out, resume)?;
-    let channels = if resume { channels_of(out)? } else { None };
+    // Weights belong to the scale of their channels.
+    let channels = match (resume, from) {
+        (true, _) => channels_of(out)?,
+        (false, Some(base)) => channels_of(base)?,
+        (false, None) => None,
+    };
     let held_out = settings.held_out;
     let loaded = load(
         datasets,
@@ -73,6 +80,7 @@ pub fn start(
         out: out.to_path_buf(),
         budget,
         resume,
+        from: from.map(Path::to_path_buf),
     };
     run(&job, &mut |report| watch(Stage::Training(Box::new(report.clone()))), cancel)
 }

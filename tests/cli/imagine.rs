@@ -97,6 +97,34 @@ fn from_the_virtual_world_to_a_trained_and_scored_model() {
     assert_eq!(train.status.code(), Some(0), "{}", String::from_utf8_lossy(&train.stderr));
     home.fails(&arguments, &["trained", "--resume"]);
     assert_eq!(last_json(&home.run(&["inspect", "trained", "--json"]))["sound"], true);
+    // A second run begins with the first one's weights and scales, and says so; another size cannot.
+    let on = |config: &'static str, out: &'static str| {
+        [
+            "train",
+            "--config",
+            config,
+            "--dataset",
+            "set",
+            "--from",
+            "trained",
+            "--out",
+            out,
+            "--iterations",
+            "1",
+        ]
+    };
+    let more = home.run(&on("micro.toml", "more"));
+    assert_eq!(more.status.code(), Some(0), "{}", String::from_utf8_lossy(&more.stderr));
+    let read = |path: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(home.path(path)).unwrap()).unwrap()
+    };
+    assert_eq!(
+        read("more/lineage.json")["base"]["model_sha256"],
+        read("trained/lineage.json")["model_sha256"]
+    );
+    assert_eq!(read("more/contract.json")["actions"], read("trained/contract.json")["actions"]);
+    std::fs::write(home.path("tiny.toml"), "name = 'tiny'\nsize = 'tiny'\nheld_out = 1\n").unwrap();
+    home.fails(&on("tiny.toml", "large"), &["belong together"]);
     assert_eq!(last_json(&home.run(&["inspect", "set", "--json"]))["sound"], true);
     let score = home.run(&[
         "score",

@@ -68,11 +68,15 @@ pub fn rearrange(weights: &Weights, config: &Config, plan: &SlotPlan, fresh: Fre
         out.insert(name.into(), Tensor::from_vec(new, (d, CHANNEL_SLOTS * CHANNEL_FEATURES), &Device::Cpu)?);
     }
     let readings = config.readings.len();
-    let rows = readings + 2 * CHANNEL_SLOTS;
-    for (name, each) in [("head.weight", d), ("head.bias", 1)] {
+    let mut outputs_of = vec![("head.weight", readings, d), ("head.bias", readings, 1)];
+    if config.relative_scale > 0.0 {
+        outputs_of.extend([("relative_head.weight", 0, d), ("relative_head.bias", 0, 1)]);
+    }
+    for (name, first, each) in outputs_of {
+        let rows = first + 2 * CHANNEL_SLOTS;
         let old = numbers(weights, name, rows * each)?;
-        let mut new = old.get(..readings * each).unwrap_or_default().to_vec();
-        for (list, at) in [(&plan.state, readings), (&plan.actions, readings + CHANNEL_SLOTS)] {
+        let mut new = old.get(..first * each).unwrap_or_default().to_vec();
+        for (list, at) in [(&plan.state, first), (&plan.actions, first + CHANNEL_SLOTS)] {
             for slot in 0..CHANNEL_SLOTS {
                 // A channel that nobody has read yet starts silent.
                 match list.get(slot).copied().flatten() {

@@ -35,8 +35,8 @@ impl LoraTargets {
 }
 
 /// Parameters that are trained as they are.
-const WHOLE: [&str; 7] =
-    ["action.", "action_token.", "relative.", "state.", "head.", "embodiment", "motion."];
+const WHOLE: [&str; 8] =
+    ["action.", "action_token.", "relative.", "relative_head.", "state.", "head.", "embodiment", "motion."];
 
 /// A frozen network with adapters.
 pub struct Lora {

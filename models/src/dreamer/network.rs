@@ -85,6 +85,9 @@ pub struct Output {
     pub moved: Option<Tensor>,
     /// Head outputs `[B*T, head_width]`: read-outs, next state, action.
     pub heads: Tensor,
+    /// How far next state and action are from the state that the network was told, times `relative_scale`:
+    /// `[B*T, 2 * CHANNEL_SLOTS]`. Means something where that state is known; absent without a relative scale.
+    pub relative: Option<Tensor>,
 }
 
 /// How temporal attention sees the past.
@@ -127,10 +130,16 @@ struct Mlp {
 
 impl Mlp {
     fn new(name: &str, inputs: usize, width: usize, params: &mut Params) -> Result<Self> {
+        Self::scaled(name, inputs, width, 1.0, params)
+    }
+
+    /// One that starts `size` times as loud as others.
+    fn scaled(name: &str, inputs: usize, width: usize, size: f64, params: &mut Params) -> Result<Self> {
+        let second = Init::Normal(size / (width.max(1) as f64).sqrt());
         Ok(Self {
             first: params.tensor(&format!("{name}.first.weight"), &[width, inputs], Init::fan_in(inputs))?,
             first_bias: params.tensor(&format!("{name}.first.bias"), &[width], Init::Const(0.0))?,
-            second: params.tensor(&format!("{name}.second.weight"), &[width, width], Init::fan_in(width))?,
+            second: params.tensor(&format!("{name}.second.weight"), &[width, width], second)?,
         })
     }
 
@@ -163,6 +172,7 @@ pub struct Network {
     motion: Option<(Tensor, Tensor)>,
     head: Tensor,
     head_bias: Tensor,
+    relative_head: Option<(Tensor, Tensor)>,
     space_rope: RopeTable,
     device: Device,
 }
@@ -219,7 +229,8 @@ impl Network {
             registers: params.tensor("registers", &[config.registers, d], Init::Normal(0.1))?,
             action: Mlp::new("action", CHANNEL_SLOTS * CHANNEL_FEATURES, d, params)?,
             relative: if config.relative_scale > 0.0 {
-                Some(Mlp::new("relative", CHANNEL_SLOTS * CHANNEL_FEATURES, d, params)?)
+                // Quiet at first: weights that were trained without it can go on with it.
+                Some(Mlp::scaled("relative", CHANNEL_SLOTS * CHANNEL_FEATURES, d, 0.1, params)?)
             } else {
                 None
             },
@@ -253,6 +264,13 @@ impl Network {
             },
             head: params.tensor("head.weight", &[head, d], Init::fan_in(d))?,
             head_bias: params.tensor("head.bias", &[head], Init::Const(0.0))?,
+            relative_head: if config.relative_scale > 0.0 {
+                let out = 2 * CHANNEL_SLOTS;
+                let weight = params.tensor("relative_head.weight", &[out, d], Init::Const(0.0))?;
+                Some((weight, params.tensor("relative_head.bias", &[out], Init::Const(0.0))?))
+            } else {
+                None
+            },
             space_rope: rope_axial_2d(rows, cols, config.registers, hd / 2, config.rope_base),
             config: config.clone(),
             device: device.clone(),
@@ -379,6 +397,10 @@ impl Network {
         let x = norm_modulate(&x, &m, 0, 1, EPS)?;
         let registers = x.narrow(1, p, self.config.registers)?.mean(1)?;
         let heads = linear(&registers, &self.head, Some(&self.head_bias))?;
+        let relative = match &self.relative_head {
+            Some((weight, bias)) => Some(linear(&registers, weight, Some(bias))?),
+            None => None,
+        };
         let tokens = x.narrow(1, 0, p)?.contiguous()?;
         let out = linear(&tokens, &self.patch_out, Some(&self.patch_out_bias))?;
         let mut moved = None;
@@ -399,7 +421,7 @@ impl Network {
         // Where there is no context the gate is fully open.
         let gate = gate.broadcast_mul(&has)?.broadcast_add(&lacks)?;
         let frames = mix(&base, &fresh, &gate)?;
-        Ok(Output { frames, moved, heads })
+        Ok(Output { frames, moved, heads, relative })
     }
 
     /// Channel values and masks to features `[G, CHANNEL_SLOTS * CHANNEL_FEATURES]`.

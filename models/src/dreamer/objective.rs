@@ -72,6 +72,13 @@ pub struct Recipe {
     pub readings_weight: f32,
     /// Weight of the loss of next state and inverse dynamics.
     pub channels_weight: f32,
+    /// Weight of the loss of next state and action relative to the known state, both times the network's
+    /// `relative_scale`.
+    pub relative_weight: f32,
+    /// Share of clips whose known state is told with an error, as it comes from the network's own reading later.
+    pub state_noise_share: f32,
+    /// Standard deviation of that error, on the -1..=1 scale.
+    pub state_noise: f32,
 }
 
 impl Default for Recipe {
@@ -91,6 +98,9 @@ impl Default for Recipe {
             motion_weight: 0.2,
             readings_weight: 0.05,
             channels_weight: 0.05,
+            relative_weight: 0.1,
+            state_noise_share: 0.4,
+            state_noise: 0.006,
         }
     }
 }
@@ -117,6 +127,7 @@ struct Draw {
     known_states: usize,
     own_past: bool,
     context_noise: f32,
+    state_noise: f32,
 }
 
 fn draw(clip: &Clip, recipe: &Recipe, random: &Random, steps: usize) -> Draw {
@@ -143,7 +154,8 @@ fn draw(clip: &Clip, recipe: &Recipe, random: &Random, steps: usize) -> Draw {
     };
     let noisy = !own_past && u(7) < recipe.context_noise_share;
     let context_noise = if noisy { u(8) * recipe.context_noise } else { 0.0 };
-    Draw { flow, action, text, nothing, known_states, own_past, context_noise }
+    let state_noise = if u(9) < recipe.state_noise_share { recipe.state_noise } else { 0.0 };
+    Draw { flow, action, text, nothing, known_states, own_past, context_noise, state_noise }
 }
 
 /// The loss of the network on some clips of equal length.
@@ -187,6 +199,14 @@ pub fn loss(
     let text = network.encode_prompts(&prompts)?;
 
     let mut condition = conditions(clips, &draws, steps, config);
+    for (i, (d, state)) in draws.iter().zip(condition.state.chunks_mut(steps * CHANNEL_SLOTS)).enumerate() {
+        if d.state_noise > 0.0 {
+            let place = iteration * 65_536 + first_clip + i as u64;
+            let mut error = vec![0.0_f32; state.len()];
+            Random::new(seed, stream_of("state error"), place).fill_normal(0, &mut error);
+            state.iter_mut().zip(error).for_each(|(s, e)| *s += e * d.state_noise);
+        }
+    }
     let mut context = Vec::with_capacity(groups * frame);
     let mut noisy = vec![0.0_f32; groups * frame];
     let mut target = Vec::with_capacity(groups * frame);
@@ -244,11 +264,16 @@ pub fn loss(
     };
     let sharp = sharp_error(&squared, &draws, steps)?;
     let (readings, channels) = head_losses(&output, clips, &draws, config, steps, device)?;
+    let relative = relative_loss(&output, clips, &draws, &condition, config, steps, device)?;
     let total = (&frames
         + (readings.affine(f64::from(recipe.readings_weight), 0.0)?
             + channels.affine(f64::from(recipe.channels_weight), 0.0)?)?)?;
     let total = match motion {
         Some(motion) => (total + motion.affine(f64::from(recipe.motion_weight), 0.0)?)?,
+        None => total,
+    };
+    let total = match relative {
+        Some(relative) => (total + relative.affine(f64::from(recipe.relative_weight), 0.0)?)?,
         None => total,
     };
     Ok(Loss { frames: frames.to_scalar()?, readings: readings.to_scalar()?, sharp, total })
@@ -430,4 +455,44 @@ fn head_losses(
     let channels =
         (error * Tensor::from_vec(masks, shape, device)?)?.sum_all()?.affine(1.0 / f64::from(known), 0.0)?;
     Ok((readings, channels))
+}
+
+/// Loss of next state (where known) and action (where the network was not told it) relative to the state that the
+/// network was told; `None` for a network that has no such outputs.
+fn relative_loss(
+    output: &Output,
+    clips: &[Clip],
+    draws: &[Draw],
+    condition: &Condition,
+    config: &Config,
+    steps: usize,
+    device: &candle_core::Device,
+) -> Result<Option<Tensor>> {
+    let Some(relative) = &output.relative else { return Ok(None) };
+    let scale = config.relative_scale;
+    let groups = clips.len() * steps;
+    let mut wanted: Vec<f32> = Vec::with_capacity(groups * 2 * CHANNEL_SLOTS);
+    let mut masks: Vec<f32> = Vec::with_capacity(groups * 2 * CHANNEL_SLOTS);
+    let told =
+        condition.state.chunks_exact(CHANNEL_SLOTS).zip(condition.state_mask.chunks_exact(CHANNEL_SLOTS));
+    let mut told = told.into_iter();
+    for (clip, d) in clips.iter().zip(draws) {
+        for t in 0..steps {
+            let Some((state, known)) = told.next() else { candle_core::bail!("states do not fit the clips") };
+            let untold = if d.action { 0.0 } else { 1.0 };
+            let next = clip.state.iter().skip((t + 1) * CHANNEL_SLOTS).zip(&clip.state_mask);
+            let action = clip.action.iter().skip(t * CHANNEL_SLOTS).zip(&clip.action_mask);
+            for (weight, values) in [(1.0, next.collect::<Vec<_>>()), (untold, action.collect())] {
+                for (((to, mask), from), known) in values.into_iter().zip(state).zip(known) {
+                    wanted.push((to - from) * scale);
+                    masks.push(mask * known * weight);
+                }
+            }
+        }
+    }
+    let known = masks.iter().sum::<f32>().max(1.0);
+    let shape = (groups, 2 * CHANNEL_SLOTS);
+    let error = (relative - Tensor::from_vec(wanted, shape, device)?)?.sqr()?;
+    let sum = (error * Tensor::from_vec(masks, shape, device)?)?.sum_all()?;
+    Ok(Some(sum.affine(1.0 / f64::from(known), 0.0)?))
 }

@@ -51,6 +51,15 @@ pub struct Imagined {
     pub action: Vec<f32>,
 }
 
+/// What one pass of the network says of each future.
+#[derive(Default)]
+struct Pass {
+    /// Clean frames, `streams * P * V`.
+    frames: Vec<f32>,
+    /// Head outputs, one row a stream.
+    heads: Vec<Vec<f32>>,
+}
+
 /// A batch of futures that advance together.
 ///
 /// A future's noise depends on its own stream alone. Its last bits may depend on how many others are beside it (matrix
@@ -197,7 +206,7 @@ impl Dreamer {
         for (z, x) in noisy.iter_mut().zip(&clean) {
             *z = *z * (1.0 - LEVEL) + x * LEVEL;
         }
-        let guess = rollout.pass(&noisy, LEVEL, 3, &[None], false)?.0;
+        let guess = rollout.pass(&noisy, LEVEL, 3, &[None], false)?.frames;
         let sum: f64 = guess.iter().zip(&clean).map(|(g, c)| f64::from((g - c) * 0.5).powi(2)).sum();
         Ok((sum / clean.len().max(1) as f64) as f32)
     }
@@ -245,7 +254,7 @@ impl Rollout<'_> {
         Ok(())
     }
 
-    /// One pass of the network: predicted clean frames and head outputs.
+    /// One pass of the network.
     fn pass(
         &mut self,
         noisy: &[f32],
@@ -253,7 +262,7 @@ impl Rollout<'_> {
         step_size: u32,
         actions: &[Option<Vec<f32>>],
         commit: bool,
-    ) -> Result<(Vec<f32>, Vec<Vec<f32>>), ModelError> {
+    ) -> Result<Pass, ModelError> {
         let network = self.model.network();
         let contract = self.model.contract();
         let config = network.config();
@@ -289,7 +298,27 @@ impl Rollout<'_> {
         let time = Time::Step { caches: &mut self.caches, t: self.t, commit };
         let output = network.forward(streams, &present, &noisy, &condition, &self.text, time)?;
         let frames = output.frames.flatten_all()?.to_vec1()?;
-        Ok((frames, output.heads.to_vec2()?))
+        let mut heads: Vec<Vec<f32>> = output.heads.to_vec2()?;
+        if let Some(relative) = &output.relative {
+            self.anchor(&mut heads, &relative.to_vec2()?, &condition);
+        }
+        Ok(Pass { frames, heads })
+    }
+
+    /// Replaces next state and action, read off the picture, by the told state and what the network adds to it, where
+    /// that state is known: a step is small against the range of a joint, and so are the errors of its parts.
+    fn anchor(&self, heads: &mut [Vec<f32>], relative: &[Vec<f32>], condition: &Condition) {
+        let config = self.model.network().config();
+        let told = condition.state.chunks(CHANNEL_SLOTS).zip(condition.state_mask.chunks(CHANNEL_SLOTS));
+        for ((head, relative), (state, known)) in heads.iter_mut().zip(relative).zip(told) {
+            let channels = head.iter_mut().skip(config.readings.len()).zip(relative);
+            let told = state.iter().zip(known).cycle();
+            for ((value, step), (from, known)) in channels.zip(told) {
+                if *known > 0.0 {
+                    *value = from + step / config.relative_scale;
+                }
+            }
+        }
     }
 
     /// The next frame of every future. `actions[i]` leads future `i` from its present frame to the next one, in the
@@ -317,27 +346,35 @@ impl Rollout<'_> {
             _ => 3,
         };
         let mut z = self.noise(self.imagined);
-        let mut last = (Vec::new(), Vec::new());
+        let open: Vec<bool> = actions.iter().map(Option::is_none).collect();
+        let own = self.own_actions(&z, actions, &open)?;
+        let actions = own.as_deref().unwrap_or(actions);
+        let mut last = Pass::default();
         for k in 0..refine {
             let level = k as f32 / refine as f32;
             last = self.pass(&z, level, step_size, actions, k + 1 == refine)?;
             if k + 1 < refine {
                 // Along the straight line from noise to the predicted frame.
                 let share = 1.0 / (refine - k) as f32;
-                for (z, x) in z.iter_mut().zip(&last.0) {
+                for (z, x) in z.iter_mut().zip(&last.frames) {
                     *z += (x - *z) * share;
                 }
             }
         }
-        let (mut frames, heads) = last;
+        let Pass { mut frames, heads } = last;
         for value in &mut frames {
             *value = value.clamp(-1.0, 1.0);
         }
-        let out = self.read(&frames, &heads);
+        let mut out = self.read(&frames, &heads);
+        for (imagined, own) in out.iter_mut().zip(own.iter().flatten().zip(&open)) {
+            if let (Some(action), true) = own {
+                imagined.action.clone_from(action);
+            }
+        }
         self.present = frames;
         self.has_present = true;
-        // Where numbers drive a future, the network's own reading of the joints goes on where the recorded one ends:
-        // it keeps the arm in its place through frames that show little of it. Words alone leave the joints open.
+        // Where actions drive a future, given ones or its own, the network's reading of the joints goes on where the
+        // recorded one ends: it keeps the arm in its place through frames that show little of it.
         for ((state, imagined), action) in self.states.iter_mut().zip(&out).zip(actions) {
             // A channel that this body does not have stays unknown.
             let goes_on = |known: Vec<f32>| {
@@ -349,6 +386,36 @@ impl Rollout<'_> {
         self.t += 1;
         self.imagined += 1;
         Ok(out)
+    }
+
+    /// What drives the next step of futures that are given no numbers: the action that the network itself takes to be
+    /// meant by the words (or likely, without words), read off in a pass of its own. A mean over all futures would blur; one action
+    /// draws one sharp frame, and the next guess starts from there. `None` where no future is `open` to it.
+    fn own_actions(
+        &mut self,
+        noisy: &[f32],
+        given: &[Option<Vec<f32>>],
+        open: &[bool],
+    ) -> Result<Option<Vec<Option<Vec<f32>>>>, ModelError> {
+        // A network without a start has no joints to move yet.
+        if !self.has_present || !open.contains(&true) {
+            return Ok(None);
+        }
+        let contract = self.model.contract();
+        let from = self.model.network().config().readings.len() + CHANNEL_SLOTS;
+        let heads = self.pass(noisy, 0.0, 0, given, false)?.heads;
+        let guess = |head: &Vec<f32>| -> Vec<f32> {
+            head.iter()
+                .skip(from)
+                .zip(&contract.actions)
+                .map(|(v, c)| unscaled(*v, c).clamp(c.min, c.max))
+                .collect()
+        };
+        let all = given.iter().zip(open).zip(&heads);
+        Ok(Some(
+            all.map(|((action, open), head)| if *open { Some(guess(head)) } else { action.clone() })
+                .collect(),
+        ))
     }
 
     fn read(&self, frames: &[f32], heads: &[Vec<f32>]) -> Vec<Imagined> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use forerun::engine::places::Places;
 use forerun::train::{Budget, Stage, TrainSettings};
 use forerun::{Failure, interrupt, train};
 use serde_json::json;
@@ -31,6 +32,9 @@ pub(super) struct Arguments {
     /// Go on from the last checkpoint
     #[arg(long)]
     resume: bool,
+    /// Begin with the weights of this model folder, or of a model by its name, instead of fresh ones
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    from: Option<String>,
     /// Only cpu in this version
     #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
     device: String,
@@ -40,7 +44,8 @@ pub(super) struct Arguments {
 const PERIOD: Duration = Duration::from_secs(10);
 
 pub(super) fn run(arguments: Arguments) -> Answer {
-    let Arguments { config, dataset, out, minutes, iterations, resume, device: _ } = arguments;
+    let Arguments { config, dataset, out, minutes, iterations, resume, from, device: _ } = arguments;
+    let from = from.map(|model| Places::standard(None).find(&model)).transpose()?;
     let settings = TrainSettings::read(&config).map_err(Failure::from_error)?;
     let budget = match (minutes, iterations) {
         (Some(minutes), _) if minutes.is_finite() && minutes > 0.0 => Budget::Minutes(minutes),
@@ -82,7 +87,16 @@ pub(super) fn run(arguments: Arguments) -> Answer {
             last = Some(report);
         }
     };
-    let ended = train::start(settings, &dataset, &out, budget, resume, &mut watch, interrupt::flag());
+    let ended = train::start(
+        settings,
+        &dataset,
+        &out,
+        budget,
+        resume,
+        from.as_deref(),
+        &mut watch,
+        interrupt::flag(),
+    );
     let contract = match ended {
         Ok(contract) => contract,
         Err(error) if interrupt::requested() => {
