@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use candle_core::{Device, Result, Tensor, Var};
-use forerun_models::kernels::warp::Warp;
+use forerun_models::kernels::warp::{Sampling, Warp};
 use forerun_models::kernels::{Precision, precision, threads};
 use forerun_models::nn::{RopeTable, TimeCache, ops, rope_axial_2d, rope_table, stock};
 use forerun_models::random::Random;
@@ -295,12 +295,15 @@ fn bf16_linear_stays_within_its_format() {
 
 #[test]
 fn warp_agrees_with_plain_operations() {
-    let shape = Warp { rows: 2, cols: 3, patch: 8, cells: 2 };
+    let shape = |sampling| Warp { sampling, rows: 2, cols: 3, patch: 8, cells: 2 };
     let pictures = random(&[2, 6, 192], 1);
-    let field = (random(&[2, 6, 8], 2) * 3.0).unwrap();
-    let fused = |t: &[Tensor]| ops::warp(&pictures, &t[0], shape);
-    let stock = |t: &[Tensor]| stock::warp(&pictures, &t[0], shape);
-    compare("warp", &[field], &fused, &stock);
+    for sampling in [Sampling::Bilinear, Sampling::Cubic] {
+        let field = (random(&[2, 6, 8], 2) * 3.0).unwrap();
+        let fused = |t: &[Tensor]| ops::warp(&pictures, &t[0], shape(sampling));
+        let stock = |t: &[Tensor]| stock::warp(&pictures, &t[0], shape(sampling));
+        compare("warp", &[field], &fused, &stock);
+    }
+    let shape = shape(Sampling::Cubic);
     let var = Var::from_tensor(&pictures).unwrap();
     let field = random(&[2, 6, 8], 2);
     let refused = ops::warp(var.as_tensor(), &field, shape).unwrap_err().to_string();

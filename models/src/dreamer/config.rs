@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::warp::Sampling;
+
 /// The newest `format` of a dreamer's `config.json` that this version reads.
 pub const CONFIG_FORMAT: u32 = 1;
 
@@ -48,6 +50,9 @@ pub struct Config {
     /// Displacements along a side of a patch by which the frame before is moved; 0 = it is copied as it is.
     #[serde(default)]
     pub motion_cells: usize,
+    /// How moved pixels are made that lie between those of the frame before.
+    #[serde(default)]
+    pub motion_sampling: Sampling,
     /// Factor on the difference between each action channel and the state channel in the same place (both -1..=1
     /// over their ranges), which the network is told beside them; 0 = it is not told. Steps are small against
     /// ranges: without it, where a joint goes next hides in the last digits.
@@ -81,6 +86,7 @@ impl Config {
             readings: super::heads::tabletop_readings(),
             rope_base: 100.0,
             motion_cells: 4,
+            motion_sampling: Sampling::Cubic,
             relative_scale: 16.0,
         }
     }

@@ -411,7 +411,8 @@ impl Network {
             let motion = linear(&tokens, weight, Some(bias))?;
             let numbers = 2 * cells * cells;
             let field = motion.narrow(D::Minus1, 0, numbers)?.contiguous()?.affine(MOTION_SCALE, 0.0)?;
-            let fetched = warp(&context, &field, Warp { rows, cols, patch, cells })?;
+            let sampling = self.config.motion_sampling;
+            let fetched = warp(&context, &field, Warp { sampling, rows, cols, patch, cells })?;
             let gate = motion.narrow(D::Minus1, numbers, v / 3)?.contiguous()?;
             base = mix(&context, &fetched, &candle_nn::ops::sigmoid(&gate)?)?;
             moved = Some(fetched);

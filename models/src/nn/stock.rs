@@ -8,7 +8,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::RopeTable;
 use super::ops::QK_EPS;
-use crate::kernels::warp::Warp;
+use crate::kernels::warp::{Sampling, Warp};
 
 /// `x [.., K]` times `w [N, K]` transposed, plus `b [N]`.
 ///
@@ -50,7 +50,7 @@ fn part(m: &Tensor, at: usize, d: usize) -> Result<Tensor> {
 /// # Errors
 /// When shapes, formats or devices do not fit together.
 pub fn warp(x: &Tensor, field: &Tensor, shape: Warp) -> Result<Tensor> {
-    let Warp { rows, cols, patch, cells } = shape;
+    let Warp { sampling, rows, cols, patch, cells } = shape;
     let (g, _, _) = x.dims3()?;
     let (h, w) = (rows * patch, cols * patch);
     let (dtype, device) = (x.dtype(), x.device());
@@ -86,29 +86,39 @@ pub fn warp(x: &Tensor, field: &Tensor, shape: Warp) -> Result<Tensor> {
     let field = field.reshape((g, h, cols * cells, 2))?.permute((0, 3, 1, 2))?.contiguous()?;
     let across = axis(w, cols * cells)?.t()?.contiguous()?;
     let field = field.reshape((g * 2 * h, cols * cells))?.matmul(&across)?.reshape((g, 2, h, w))?;
-    let place = |which: usize, length: usize| -> Result<[Tensor; 3]> {
+    // Neighbours along one axis, as places and weights.
+    let taps = |which: usize, length: usize| -> Result<Vec<(Tensor, Tensor)>> {
         let along: Vec<f32> =
             (0..h * w).map(|i| if which == 0 { (i % w) as f32 } else { (i / w) as f32 }).collect();
         let along = Tensor::from_vec(along, (1, h, w), device)?;
         let last = length.saturating_sub(1) as f64;
         let at = field.narrow(1, which, 1)?.squeeze(1)?.broadcast_add(&along)?.clamp(0.0, last)?;
         let a = at.detach().floor()?;
-        let b = (&a + 1.0)?.clamp(0.0, last)?;
-        let share = (at - &a)?;
-        Ok([a, b, share])
+        let t = (at - &a)?;
+        // Coefficients of 1, t, t^2 and t^3 for the neighbours at -1, 0, 1 and 2.
+        let weights: [[f64; 4]; 4] = match sampling {
+            Sampling::Bilinear => [[0.0; 4], [1.0, -1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0; 4]],
+            Sampling::Cubic => {
+                [[0.0, -0.5, 1.0, -0.5], [1.0, 0.0, -2.5, 1.5], [0.0, 0.5, 2.0, -1.5], [0.0, 0.0, -0.5, 0.5]]
+            }
+        };
+        let mut out = Vec::new();
+        for (offset, c) in [-1.0, 0.0, 1.0, 2.0].into_iter().zip(weights).filter(|(_, c)| *c != [0.0; 4]) {
+            // Horner's rule.
+            let weight = t.affine(c[3], c[2])?.mul(&t)?.affine(1.0, c[1])?.mul(&t)?.affine(1.0, c[0])?;
+            out.push(((&a + offset)?.clamp(0.0, last)?, weight.reshape((g, h * w, 1))?));
+        }
+        Ok(out)
     };
-    let [xa, xb, u] = place(0, w)?;
-    let [ya, yb, v] = place(1, h)?;
-    let fetch = |y: &Tensor, x: &Tensor| -> Result<Tensor> {
-        let index = (y.affine(w as f64, 0.0)? + x)?.reshape((g, h * w, 1))?.to_dtype(DType::U32)?;
-        picture.gather(&index.broadcast_as((g, h * w, 3))?.contiguous()?, 1)
-    };
-    let u = u.reshape((g, h * w, 1))?;
-    let v = v.reshape((g, h * w, 1))?;
-    let (aa, ab, ba, bb) = (fetch(&ya, &xa)?, fetch(&ya, &xb)?, fetch(&yb, &xa)?, fetch(&yb, &xb)?);
-    let top = (&aa + (ab - &aa)?.broadcast_mul(&u)?)?;
-    let low = (&ba + (bb - &ba)?.broadcast_mul(&u)?)?;
-    let out = (&top + (low - &top)?.broadcast_mul(&v)?)?;
+    let (across, down) = (taps(0, w)?, taps(1, h)?);
+    let mut out = picture.zeros_like()?;
+    for (y, v) in &down {
+        for (x, u) in &across {
+            let index = (y.affine(w as f64, 0.0)? + x)?.reshape((g, h * w, 1))?.to_dtype(DType::U32)?;
+            let fetched = picture.gather(&index.broadcast_as((g, h * w, 3))?.contiguous()?, 1)?;
+            out = (out + fetched.broadcast_mul(&(u * v)?)?)?;
+        }
+    }
     out.reshape(&[g, rows, patch, cols, patch, 3][..])?
         .permute(vec![0, 1, 3, 2, 4, 5])?
         .contiguous()?
