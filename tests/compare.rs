@@ -12,6 +12,7 @@ use forerun::compare::gallery::{Gallery, Query};
 use forerun::compare::metrics::{Metric, Seen, Strip, spread, strips};
 use forerun::compare::numbers::{Numbers, NumbersFile, write};
 use forerun::compare::open::OpenFuture;
+use forerun::compare::picture::Picture;
 use forerun::compare::set::{Distances, SetView};
 use forerun::compare::sheet::{SheetFile, SheetLook, SheetPane, export};
 use forerun::compare::sweep::{Axis, CellState, Sweep};
@@ -143,7 +144,7 @@ fn two_branches_are_compared_with_the_truth_and_exported_as_a_sheet() {
     let whole = Truth::of_future(&first[0].folder).unwrap().unwrap();
     assert_eq!((truth.frames.len(), whole.frames.len()), (3, 5));
     assert_eq!(truth.frames[..], whole.frames[2..]);
-    assert_eq!(whole.frames[0], *first[0].frames[0]);
+    assert_eq!(whole.frames[0], first[0].frames[0]);
     assert!(!truth.colours.is_empty());
     let measured = strips(&same.seen(), &truth);
     for metric in [Metric::Psnr, Metric::Ssim, Metric::GripperPose, Metric::Joints] {
@@ -208,9 +209,8 @@ fn two_branches_are_compared_with_the_truth_and_exported_as_a_sheet() {
     sweep(&bench, &base, &contract, &futures);
 }
 
-fn pictures(frames: &[Frame]) -> forerun::compare::sheet::Pictures {
-    let frames = frames.iter().map(|f| std::sync::Arc::new(f.clone()));
-    forerun::compare::sheet::Pictures::Memory(frames.collect())
+fn pictures(frames: &[std::sync::Arc<Frame>]) -> Vec<Picture> {
+    frames.iter().cloned().map(Picture::Here).collect()
 }
 
 /// Does the shipped model follow its shoulder?
@@ -261,6 +261,88 @@ fn sweep(bench: &Bench, base: &ImagineSpec, contract: &Contract, futures: &Path)
     assert!(folders.iter().all(|f| gallery.entry(f).is_some()));
     let (a, b) = (OpenFuture::read(&folders[0]).unwrap(), OpenFuture::read(&folders[1]).unwrap());
     assert_eq!(in_words(&differences(&a.record, &b.record)), format!("{ELBOW} +10 deg from step 1"));
+}
+
+/// What ffprobe says about a file, where it is installed.
+fn ffprobe(file: &Path) -> Option<serde_json::Value> {
+    let shown = "stream=codec_name,pix_fmt,width,height,nb_read_frames,avg_frame_rate:format=format_name";
+    let output = std::process::Command::new("ffprobe")
+        .args(["-v", "error", "-count_frames", "-of", "json", "-show_entries", shown])
+        .arg(file)
+        .output();
+    let Ok(output) = output else {
+        eprintln!("skipped: ffprobe is not installed");
+        return None;
+    };
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn exported_files_are_what_other_programs_and_browsers_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let pane = |n: u8| {
+        let frame = |k: u8| {
+            let mut frame = Frame::filled(64, 48, [20 * n, 10, 90]);
+            frame.data[..usize::from(k) * 300].fill(200);
+            Picture::Here(std::sync::Arc::new(frame))
+        };
+        let pictures = (0..7).map(frame).collect();
+        SheetPane { label: format!("未來 {n}"), note: "seed 1, elbow +10 deg from step 4".into(), pictures }
+    };
+    let panes: Vec<SheetPane> = (1..=3).map(pane).collect();
+    let look = SheetLook { title: "What if".into(), ..SheetLook::default() };
+    let go = |name: &str, kind: SheetFile| {
+        let path = dir.path().join(name);
+        let written = export(&path, kind, &panes, &look, 10.0, &mut |_, _| true).unwrap();
+        (path, written.size)
+    };
+
+    // A clip: H.264 in the colours that every browser decodes, its index before its pictures, our own reader agrees.
+    let (clip, size) = go("clip.mp4", SheetFile::Mp4);
+    let (frames, fps) = media::read_clip(&clip).unwrap();
+    assert_eq!((frames.len(), fps, (frames[0].width, frames[0].height)), (7, 10.0, size));
+    let bytes = std::fs::read(&clip).unwrap();
+    let place = |name: &[u8]| bytes.windows(4).position(|w| w == name).unwrap();
+    assert!(place(b"moov") < place(b"mdat"), "a browser must not wait for the whole file");
+    if let Some(told) = ffprobe(&clip) {
+        let stream = &told["streams"][0];
+        assert_eq!(stream["codec_name"], "h264");
+        assert_eq!(stream["pix_fmt"], "yuv420p");
+        assert_eq!(
+            (stream["width"].as_u64(), stream["height"].as_u64()),
+            (Some(size.0 as u64), Some(size.1 as u64))
+        );
+        assert_eq!(
+            (stream["nb_read_frames"].as_str(), stream["avg_frame_rate"].as_str()),
+            (Some("7"), Some("10/1"))
+        );
+    }
+    let (gif, _) = go("clip.gif", SheetFile::Gif);
+    if let Some(told) = ffprobe(&gif) {
+        assert_eq!(told["streams"][0]["codec_name"], "gif");
+        assert_eq!(told["streams"][0]["nb_read_frames"], "7");
+    }
+    for (name, kind) in [
+        ("sheet.png", SheetFile::Png { index: 3 }),
+        ("strip.png", SheetFile::Strip { from: 0, every: 2, most: 4 }),
+    ] {
+        let (path, size) = go(name, kind);
+        let read = media::read_picture(&path).unwrap();
+        assert_eq!((read.width, read.height), size);
+        if let Some(told) = ffprobe(&path) {
+            assert_eq!(told["streams"][0]["codec_name"], "png");
+        }
+    }
+    let (folder, size) = go("frames", SheetFile::Sequence);
+    for k in 0..7 {
+        let read = media::read_picture(&folder.join(format!("{k:05}.png"))).unwrap();
+        assert_eq!((read.width, read.height), size);
+    }
 }
 
 /// Renames a node of a tree for ever; the other half of the test below kills it.

@@ -209,6 +209,7 @@ mod tests {
             start: Start::Blobs {
                 sizes: vec![(8, 8)],
                 states: vec![vec![("pan.pos".into(), 3.0), ("lift.pos".into(), 39.0)]],
+                world: None,
             },
             prompt: String::new(),
             actions: Actions::Track {

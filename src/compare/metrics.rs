@@ -263,7 +263,7 @@ mod tests {
 
     fn truth() -> Truth {
         Truth {
-            frames: vec![bar(4, 10), bar(10, 10)],
+            frames: vec![bar(4, 10).into(), bar(10, 10).into()],
             readings: vec![
                 Vec::new(),
                 named(&[

@@ -3,8 +3,9 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `diff` | views of a pair: wipe, onion skin, signed difference, heat map, flicker; the reference of the shaders |
-//! | `open` | a saved future in memory |
+//! | `open`, `picture` | a saved future in memory; a picture in memory or on disk |
 //! | `set` | views of many: mean, standard deviation, median future, most different pair |
+//! | `live` | the virtual world under the numbers of a future: what physics says |
 //! | `truth` | what really happened after the frame that a future starts from |
 //! | `metrics`, `numbers` | one number a frame against truth or over seeds; CSV and JSON of them |
 //! | `words` | what differs between two records, in words |
@@ -22,9 +23,11 @@ pub mod follow;
 pub mod gallery;
 pub mod glyphs;
 pub mod lanes;
+pub mod live;
 pub mod metrics;
 pub mod numbers;
 pub mod open;
+pub mod picture;
 pub mod set;
 pub mod sheet;
 pub mod sweep;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use forerun_models::Frame;
 
 use super::metrics::Seen;
-use super::sheet::Pictures;
+use super::picture::Picture;
 use crate::engine::record::{FutureRecord, locate};
 use crate::failure::Failure;
 use crate::media;
@@ -57,8 +57,8 @@ impl OpenFuture {
     }
 
     /// Its pictures for a sheet.
-    pub fn pictures(&self) -> Pictures {
-        Pictures::Memory(self.frames.clone())
+    pub fn pictures(&self) -> Vec<Picture> {
+        self.frames.iter().cloned().map(Picture::Here).collect()
     }
 }
 

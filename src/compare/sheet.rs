@@ -8,6 +8,7 @@ use forerun_models::Frame;
 
 use super::canvas::{Canvas, TextStyle};
 use super::glyphs::{Weight, line_height, text_width};
+use super::picture::Picture;
 use crate::failure::Failure;
 use crate::{fsx, media};
 
@@ -16,45 +17,18 @@ const MOST_PIXELS: usize = media::MAX_PIXELS as usize;
 /// Longer and shorter side of the largest clip.
 const CLIP_SIDES: (usize, usize) = (3840, 2160);
 
-/// Where a pane's pictures are; number 0 is the start.
-#[derive(Clone, Debug)]
-pub enum Pictures {
-    /// In memory.
-    Memory(Vec<Arc<Frame>>),
-    /// On disk, read as they are needed.
-    Files(Vec<PathBuf>),
-}
-
-impl Pictures {
-    /// Number of pictures.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Memory(frames) => frames.len(),
-            Self::Files(files) => files.len(),
-        }
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Picture `index`, or the last one with `true` where it has ended.
-    fn get(&self, index: usize) -> Result<(Arc<Frame>, bool), Failure> {
-        let last = self.len().checked_sub(1).ok_or_else(|| {
-            Failure::new("A future of the sheet has no pictures.", "Leave it out, or wait until it has some.")
-        })?;
-        let at = index.min(last);
-        let missing = || Failure::new("A picture of the sheet is missing.", "Open the future again.");
-        let frame = match self {
-            Self::Memory(frames) => frames.get(at).cloned().ok_or_else(missing)?,
-            Self::Files(files) => {
-                let path = files.get(at).ok_or_else(missing)?;
-                Arc::new(media::read_picture(path).map_err(Failure::from_error)?)
-            }
-        };
-        Ok((frame, at != index))
-    }
+/// Picture `index` of a pane, or the last one with `true` where it has ended.
+fn picture(pane: &SheetPane, index: usize) -> Result<(Arc<Frame>, bool), Failure> {
+    let Some(last) = pane.pictures.len().checked_sub(1) else {
+        return Err(Failure::new(
+            "A future of the sheet has no pictures.",
+            "Leave it out, or wait until it has some.",
+        ));
+    };
+    let at = index.min(last);
+    let missing = || Failure::new("A picture of the sheet is missing.", "Open the future again.");
+    let frame = pane.pictures.get(at).ok_or_else(missing)?.read()?;
+    Ok((frame, at != index))
 }
 
 /// One future (or the truth) on a sheet.
@@ -64,8 +38,8 @@ pub struct SheetPane {
     pub label: String,
     /// Second line: seed, refine, model, what differs; may be empty.
     pub note: String,
-    /// Its pictures.
-    pub pictures: Pictures,
+    /// Its pictures; number 0 is the start.
+    pub pictures: Vec<Picture>,
 }
 
 /// How a sheet looks.
@@ -215,7 +189,7 @@ fn cell(panes: &[SheetPane]) -> Result<(usize, usize), Failure> {
     }
     let mut size = (1, 1);
     for pane in panes {
-        let (frame, _) = pane.pictures.get(0)?;
+        let (frame, _) = picture(pane, 0)?;
         size = (size.0.max(frame.width), size.1.max(frame.height));
     }
     Ok(size)
@@ -265,7 +239,7 @@ fn draw_grid(panes: &[SheetPane], index: usize, look: &SheetLook, plan: &Plan) -
     canvas.text(&counter, width.saturating_sub(GAP + room), GAP, room, small);
     for (i, pane) in panes.iter().enumerate() {
         let (x, y) = plan.corner(i % plan.columns, i / plan.columns);
-        let (frame, ended) = pane.pictures.get(index)?;
+        let (frame, ended) = picture(pane, index)?;
         let room = plan.cell_size().0;
         canvas.text(&pane.label, x, y, room, title);
         canvas.text(&pane.note, x, y + line, room, small);
@@ -320,7 +294,7 @@ pub fn strip(panes: &[SheetPane], indices: &[usize], look: &SheetLook) -> Result
         let beside = x + label + GAP;
         canvas.text(&pane.note, beside, y, width.saturating_sub(beside + GAP), small);
         for (column, index) in indices.iter().enumerate() {
-            let (frame, ended) = pane.pictures.get(*index)?;
+            let (frame, ended) = picture(pane, *index)?;
             let shown = if ended { dimmed(&frame, paper.ground) } else { (*frame).clone() };
             canvas.picture(&shown, plan.corner(column, row).0, y + plan.head, plan.scale);
         }

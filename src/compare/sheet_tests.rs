@@ -4,7 +4,9 @@ use super::*;
 fn pane(label: &str, level: u8, count: usize) -> SheetPane {
     let frames = (0..count).map(|k| Arc::new(Frame::filled(16, 12, [level, 10 * k as u8, 0])));
     SheetPane {
-        label: label.into(), note: "seed 7, 推".into(), pictures: Pictures::Memory(frames.collect())
+        label: label.into(),
+        note: "seed 7, 推".into(),
+        pictures: frames.map(Picture::Here).collect(),
     }
 }
 
@@ -122,13 +124,16 @@ fn a_lost_picture_is_named_and_nothing_is_written() {
     let good = dir.path().join("0.png");
     media::write_png(&good, &Frame::filled(16, 16, [1; 3])).unwrap();
     let lost = dir.path().join("lost.png");
-    let pane =
-        SheetPane { label: "x".into(), note: String::new(), pictures: Pictures::Files(vec![good, lost]) };
+    let pane = SheetPane {
+        label: "x".into(),
+        note: String::new(),
+        pictures: vec![Picture::File(good), Picture::File(lost)],
+    };
     let out = dir.path().join("a.mp4");
     let failure = export(&out, SheetFile::Mp4, &[pane], &SheetLook::default(), 10.0, &mut go).unwrap_err();
     assert!(failure.text().contains("lost.png"), "{}", failure.text());
     assert!(!out.exists());
-    let empty = SheetPane { label: "x".into(), note: String::new(), pictures: Pictures::Memory(vec![]) };
+    let empty = SheetPane { label: "x".into(), note: String::new(), pictures: vec![] };
     assert!(grid(&[empty], 0, &SheetLook::default()).unwrap_err().text().contains("no pictures"));
 }
 
@@ -140,7 +145,7 @@ fn a_sheet_that_would_be_too_large_is_drawn_smaller_or_refused() {
             .map(|_| SheetPane {
                 label: "x".into(),
                 note: String::new(),
-                pictures: Pictures::Memory(vec![frame.clone()]),
+                pictures: vec![Picture::Here(frame.clone())],
             })
             .collect()
     };

@@ -1,6 +1,7 @@
 //! What really happened after the frame that a future starts from, where the start is a recorded episode.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use forerun_models::{Contract, Frame};
 
@@ -34,7 +35,7 @@ pub struct TruthPlace {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Truth {
     /// Pictures, fitted to the model.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<Arc<Frame>>,
     /// Labels as the model's heads would read them: `red.x`, `gripper.z`, `contact` (metres; 0 or 1); empty lists
     /// where the dataset has none.
     pub readings: Vec<Vec<(String, f32)>>,
@@ -83,7 +84,7 @@ impl Truth {
                 break;
             }
             let picture = set.frame(&camera, place.episode, at).map_err(Failure::from_error)?;
-            truth.frames.push(fit(&picture, contract.frame.width, contract.frame.height)?.frame);
+            truth.frames.push(Arc::new(fit(&picture, contract.frame.width, contract.frame.height)?.frame));
             truth.readings.push(labels.get(at).cloned().unwrap_or_default());
             truth.states.push(named(episode.state(), at));
         }
@@ -101,7 +102,7 @@ impl Truth {
     }
 
     /// Another future (or the virtual world) in the place of the truth: pictures and what the heads read off them.
-    pub fn from_frames(frames: Vec<Frame>, readings: Vec<Vec<(String, f32)>>) -> Self {
+    pub fn from_frames(frames: Vec<Arc<Frame>>, readings: Vec<Vec<(String, f32)>>) -> Self {
         Self { frames, readings, states: Vec::new(), colours: Vec::new() }
     }
 

@@ -61,7 +61,19 @@ pub enum Start {
         /// State of each picture by channel name, where it is known (same length as `sizes`, or empty).
         #[serde(default)]
         states: Vec<Vec<(String, f32)>>,
+        /// The scene of the virtual world that the last picture was drawn from, when it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        world: Option<WorldScene>,
     },
+}
+
+/// A scene of the virtual world as [`Request::WorldFrame`] asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorldScene {
+    /// Look: `plain`, `rich` or a number.
+    pub look: String,
+    /// Seed of the scene.
+    pub seed: u64,
 }
 
 /// The numbers that drive a future.

@@ -56,7 +56,7 @@ pub fn resolve(start: &Start, blobs: &[Vec<u8>], contract: &Contract) -> Result<
             from_episode(dataset, *episode, *at, contract, &mut notes)?
         }
         Start::Future { folder, at } => from_future(folder, *at, contract, &mut notes)?,
-        Start::Blobs { sizes, states } => from_blobs(sizes, states, blobs, contract)?,
+        Start::Blobs { sizes, states, .. } => from_blobs(sizes, states, blobs, contract)?,
     };
     let mut frames = Vec::with_capacity(raw.len());
     for raw in raw {

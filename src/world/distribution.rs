@@ -60,6 +60,11 @@ pub fn in_view(camera: &Camera, p: V3, margin: f32) -> bool {
     })
 }
 
+/// The scene that the window draws for a seed: a fixed distribution, so that look and seed are enough to find it again.
+pub fn drawn_scene(look: Look, seed: u64) -> SceneSpec {
+    SceneDistribution { look, ..SceneDistribution::default() }.sample(seed, false)
+}
+
 impl SceneDistribution {
     /// The scene of a seed; the same seed and settings give the same scene. `play` gives it no task.
     pub fn sample(&self, seed: u64, play: bool) -> SceneSpec {

@@ -44,7 +44,7 @@ fn pictures() {
     });
     refused(&bench, &["No picture"], |s| s.start = Start::Files { paths: vec![], at: None });
     refused(&bench, &["1 pictures were announced and 0 sent"], |s| {
-        s.start = Start::Blobs { sizes: vec![(4, 4)], states: vec![] };
+        s.start = Start::Blobs { sizes: vec![(4, 4)], states: vec![], world: None };
     });
 }
 

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use eframe::egui::{Event, Key, Modifiers, PointerButton, Pos2, accesskit::Node};
+use eframe::egui::{Event, Key, Modifiers, PointerButton, Pos2, accesskit::Node, accesskit::Role};
 use egui_inspection::protocol::{Request, Response, read_handshake, read_message, write_message};
+use forerun::compare::gallery::Gallery;
+use forerun::compare::tree::TreeStore;
+use forerun::engine::record::FutureRecord;
 
 /// Longest wait for anything that the window should show; software drawing on a busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -51,21 +54,47 @@ fn shipped_model() -> bool {
 
 impl Window {
     fn open() -> Self {
+        Self::with_setup(r#"{ "futures": 4, "steps": 12, "refine": 1 }"#)
+    }
+
+    /// A window on a new project in which only the length and number of futures are set: the machine that tests may have
+    /// little time for them.
+    fn with_setup(setup: &str) -> Self {
         let project = tempfile::tempdir().unwrap();
-        // Short and quick futures: the machine that tests may have little time for them.
         std::fs::create_dir(project.path().join(".forerun")).unwrap();
-        let setup = r#"{ "format": 1, "setup": { "futures": 4, "steps": 12, "refine": 1 } }"#;
+        let setup = format!(r#"{{ "format": 1, "setup": {setup} }}"#);
         std::fs::write(project.path().join(".forerun/window.json"), setup).unwrap();
+        Self::on(project)
+    }
+
+    /// A window on this project.
+    fn on(project: tempfile::TempDir) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let runtime = project.path().join("run");
-        std::fs::create_dir(&runtime).unwrap();
+        std::fs::create_dir_all(&runtime).unwrap();
+        // Where no desktop answers, file dialogs are zenity's: this one chooses a file without asking anybody.
+        let tools = project.path().join("tools");
+        std::fs::create_dir_all(&tools).unwrap();
+        let zenity = tools.join("zenity");
+        std::fs::write(&zenity, format!("#!/bin/sh\necho '{}'\n", exported(project.path()).display()))
+            .unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(&zenity, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        let paths = std::iter::once(tools).chain(std::env::split_paths(&paths));
+        let paths = std::env::join_paths(paths).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_forerun"))
             .arg(project.path())
             .env("EGUI_INSPECTION", &address)
             .env("LANG", "en_US.UTF-8")
             .env("LC_ALL", "en_US.UTF-8")
             .env("XDG_RUNTIME_DIR", &runtime)
+            .env("PATH", paths)
+            .env_remove("DBUS_SESSION_BUS_ADDRESS")
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -131,9 +160,15 @@ impl Window {
     }
 
     fn click(&mut self, name: &str) {
+        self.click_at(name, 0.5);
+    }
+
+    /// Clicks at this part of a widget's width.
+    fn click_at(&mut self, name: &str, part: f64) {
         self.wait(name, |w| w.find(name).is_some_and(|n| !n.is_disabled()));
         let bounds = self.find(name).unwrap().bounds().unwrap();
-        let at = Pos2::new(((bounds.x0 + bounds.x1) / 2.0) as f32, ((bounds.y0 + bounds.y1) / 2.0) as f32);
+        let x = bounds.x0 + (bounds.x1 - bounds.x0) * part;
+        let at = Pos2::new(x as f32, ((bounds.y0 + bounds.y1) / 2.0) as f32);
         let button = |pressed| Event::PointerButton {
             pos: at,
             button: PointerButton::Primary,
@@ -141,13 +176,21 @@ impl Window {
             modifiers: Modifiers::NONE,
         };
         self.events(vec![Event::PointerMoved(at)]);
-        self.events(vec![button(true)]);
-        self.events(vec![button(false)]);
+        // Both in one frame: where drawing is slow, two frames would be too long for a click.
+        self.events(vec![button(true), button(false)]);
     }
 
     fn press(&mut self, modifiers: Modifiers, key: Key) {
         for pressed in [true, false] {
             self.events(vec![Event::Key { key, physical_key: None, pressed, repeat: false, modifiers }]);
+        }
+    }
+
+    /// Keeps a picture of the window in the folder that `FORERUN_TEST_KEEP` names, for eyes.
+    fn picture(&mut self, name: &str) {
+        let Some(folder) = std::env::var_os("FORERUN_TEST_KEEP").map(PathBuf::from) else { return };
+        if let Response::Screenshot(png) = self.ask(&Request::GetScreenshot { pixels_per_point: None }) {
+            std::fs::write(folder.join(format!("{name}.png")), png.bytes).unwrap();
         }
     }
 
@@ -164,6 +207,18 @@ impl Window {
             (alive && fields.next()? == parent).then_some(pid)
         })
     }
+}
+
+/// The file that every dialog of a window on `project` chooses.
+fn exported(project: &Path) -> PathBuf {
+    project.join("sheet.png")
+}
+
+/// Records of whole futures in the project's tree.
+fn kept(project: &Path) -> Vec<FutureRecord> {
+    let runs = std::fs::read_dir(project.join("futures")).into_iter().flatten().flatten();
+    let seeds = runs.filter_map(|run| std::fs::read_dir(run.path()).ok()).flatten().flatten();
+    seeds.filter_map(|seed| FutureRecord::read(&seed.path()).ok()).collect()
 }
 
 /// Folders of whole futures that the engine has written into the project's scratch folder.
@@ -218,6 +273,97 @@ fn a_killed_engine_leaves_the_window_and_the_next_job_runs() {
     w.wait("the new engine", |w| w.has("Engine ready") && w.engine().is_some_and(|pid| pid != engine));
     w.click("Retry");
     w.wait("whole futures after the crash", |w| written(w.project.path()).len() == 8);
+}
+
+/// From an empty project to two branches beside the truth and a sheet of them in a file: thirteen clicks. Then the window
+/// is killed in the middle of a third branch, and the next one finds the tree.
+#[cfg(target_os = "linux")]
+#[test]
+fn thirteen_clicks_lead_to_a_sheet_of_two_branches_and_the_truth_and_the_tree_survives_a_kill() {
+    if !display() || !shipped_model() {
+        return;
+    }
+    let mut w = Window::with_setup(r#"{ "futures": 1, "steps": 4, "refine": 1 }"#);
+    w.click("Scene 1");
+    w.click("Imagine");
+    w.wait("a whole future", |w| written(w.project.path()).len() == 1);
+    w.wait("the end of the run", |w| w.find("Imagine").is_some());
+    w.click("Compare these");
+    w.wait("its pane", |w| w.find("Pane 1: Seed 1").is_some());
+    w.click_at("Timeline", 0.5);
+    w.click("Branch");
+    w.click("Imagine");
+    w.wait("the first branch in the tree", |w| kept(w.project.path()).len() == 2);
+    w.click("Branch");
+    w.click("Another seed");
+    w.click("Imagine");
+    w.wait("the second branch in the tree", |w| kept(w.project.path()).len() == 3);
+    w.click("Virtual world beside it");
+    w.wait("the truth", |w| w.find("Pane 4: Virtual world").is_some());
+    w.wait("numbers against the truth", |w| w.find("against the virtual world").is_some());
+    w.wait("numbers of both branches", |w| {
+        ["PSNR of pane 2", "PSNR of pane 3"].iter().all(|name| w.find(name).is_some())
+    });
+    w.click("Export");
+    w.click("Sheet (PNG)");
+    w.click("Choose where…");
+    w.wait("the sheet", |w| exported(w.project.path()).is_file() && w.has("Exported to"));
+    let sheet = forerun::media::read_picture(&exported(w.project.path())).unwrap();
+    // Four panes of 128 x 128 at twice their size, two beside each other, with labels.
+    assert!(sheet.width >= 512 && sheet.height >= 512, "{sheet:?}");
+    let branches = kept(w.project.path());
+    let from_a_future = branches.iter().filter(|r| r.start.source["kind"] == "future");
+    let mut seeds: Vec<u64> = from_a_future.map(|r| r.seed).collect();
+    seeds.sort_unstable();
+    assert_eq!(seeds, [1, 2]);
+
+    // Every view by its key, in the real window.
+    w.picture("panes");
+    for (key, name) in [
+        (Key::Num2, "Wipe"),
+        (Key::Num3, "Onion skin"),
+        (Key::Num4, "Difference"),
+        (Key::Num5, "Heat map"),
+        (Key::Num6, "Flicker"),
+        (Key::Num7, "Mean"),
+        (Key::Num8, "Spread"),
+        (Key::Num9, "Median future"),
+    ] {
+        w.press(Modifiers::NONE, key);
+        w.wait(name, |w| w.nodes().iter().any(|n| n.role() == Role::Image && n.label() == Some(name)));
+        std::thread::sleep(Duration::from_millis(300));
+        w.picture(name);
+    }
+    w.press(Modifiers::NONE, Key::Num1);
+    for (key, name) in [(Key::T, "tree"), (Key::X, "sweep"), (Key::G, "gallery")] {
+        w.press(Modifiers::NONE, key);
+        std::thread::sleep(Duration::from_millis(500));
+        w.picture(name);
+    }
+    w.press(Modifiers::NONE, Key::V);
+
+    // Killed in the middle of a run, with nothing said to it.
+    w.click("Branch");
+    w.click("Imagine");
+    w.wait("the run", |w| w.has("Cancel") || kept(w.project.path()).len() > 3);
+    w.child.kill().unwrap();
+    w.child.wait().unwrap();
+    let project = std::mem::replace(&mut w.project, tempfile::tempdir().unwrap());
+    let futures = project.path().join("futures");
+    let mut again = Window::on(project);
+    again.wait("the panes", |w| w.find("Pane 4: Virtual world").is_some());
+    again.click("Tree");
+    let rows = |w: &mut Window| {
+        let row = |n: &Node| n.label().is_some_and(|l| l.contains(", seed "));
+        w.nodes().iter().filter(|n| row(n)).count()
+    };
+    again.wait("the tree", |w| rows(w) >= 3);
+    let gallery = Gallery::scan(&futures);
+    assert!(gallery.broken().is_empty(), "{:?}", gallery.broken());
+    let tree = TreeStore::open(&futures, &gallery).unwrap();
+    assert!(tree.notes().is_empty(), "{:?}", tree.notes());
+    let root = tree.nodes().find(|(_, n)| n.parent.is_none()).unwrap().0;
+    assert!(tree.children(root).len() >= 2);
 }
 
 #[test]

@@ -133,6 +133,8 @@ pub enum Command {
     ToggleNumbers,
     /// Put the chosen future of the tree or the gallery into the set.
     AddChosen,
+    /// Lay the virtual world beside the selected future.
+    AddWorld,
     /// Imagine from here, otherwise.
     BranchFrom,
     /// Imagine the chosen future again from its record.
@@ -264,6 +266,7 @@ impl Command {
             Self::ShowGallery => &c.show_gallery,
             Self::ToggleNumbers => &c.toggle_numbers,
             Self::AddChosen => &c.add_chosen,
+            Self::AddWorld => &c.add_world,
             Self::BranchFrom => &c.branch_from,
             Self::ImagineAgain => &c.imagine_again,
             Self::RenameFuture => &c.rename_future,
@@ -347,6 +350,7 @@ impl Command {
             Self::ShowGallery => vec![bare(none, Key::G)],
             Self::ToggleNumbers => vec![bare(none, Key::N)],
             Self::AddChosen => vec![bare(none, Key::Enter)],
+            Self::AddWorld => vec![bare(none, Key::W)],
             Self::BranchFrom => vec![with(CTRL_SHIFT, Key::B)],
             Self::ImagineAgain => vec![with(CTRL_SHIFT, Key::R)],
             Self::RenameFuture => vec![bare(none, Key::F2)],
@@ -426,6 +430,7 @@ impl Command {
             Self::ShowGallery => Icon::Picture,
             Self::ToggleNumbers => Icon::Curve,
             Self::AddChosen => Icon::Compare,
+            Self::AddWorld => Icon::World,
             Self::BranchFrom => Icon::Branch,
             Self::ImagineAgain => Icon::Refresh,
             Self::RenameFuture => Icon::Pencil,

@@ -1,20 +1,25 @@
 //! The futures that have been imagined in this session: frames as they arrive, readings, folders.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forerun::Frame;
+use forerun::compare::live::Drive;
+use forerun::compare::open::picture_files;
+use forerun::compare::picture::Picture;
 use forerun::engine::protocol::{Actions, ImagineSpec, JobId, ModelInfo, Reading, Start};
 use forerun::engine::record::FutureRecord;
 
 use crate::compare::Source;
 
-/// Frames of all runs together may take this many bytes; the oldest runs go first.
+/// Frames of all runs together may take this many bytes. Above it, frames that can be read again from their files are
+/// let go of, those farthest from the playhead first; then the oldest runs go.
 pub const MEMORY_LIMIT: usize = 512 << 20;
 
 /// Most steps of a future that is read from its folder (the engine writes none that are longer).
-const MOST_STEPS: usize = 50_000;
+pub const MOST_STEPS: usize = 50_000;
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,13 +34,29 @@ pub enum RunState {
     Failed(String, String),
 }
 
+/// A frame of a future.
+#[derive(Clone, Debug, Default)]
+enum Held {
+    /// Not here yet.
+    #[default]
+    No,
+    /// In memory.
+    Here(Arc<Frame>),
+    /// Let go of; its file has it.
+    Away,
+}
+
 /// One continuation.
 #[derive(Clone, Debug)]
 pub struct Future {
     /// Its seed.
     pub seed: u64,
-    frames: Vec<Option<Arc<Frame>>>,
+    frames: Vec<Held>,
+    /// Files that frames can be read from again.
+    files: Vec<Option<PathBuf>>,
     readings: Vec<Option<Reading>>,
+    ready: usize,
+    bytes: usize,
     /// Folder with its record, once it is whole.
     pub folder: Option<PathBuf>,
     /// Whether it is whole.
@@ -51,24 +72,111 @@ impl Future {
     }
 
     fn new(seed: u64) -> Self {
-        Self { seed, frames: Vec::new(), readings: Vec::new(), folder: None, done: false, record: None }
+        Self {
+            seed,
+            frames: Vec::new(),
+            files: Vec::new(),
+            readings: Vec::new(),
+            ready: 0,
+            bytes: 0,
+            folder: None,
+            done: false,
+            record: None,
+        }
     }
 
-    /// Number of frames from the start that are here without a gap.
+    /// Number of frames from the start that have come without a gap.
     pub fn ready(&self) -> usize {
-        self.frames.iter().take_while(|f| f.is_some()).count()
+        self.ready
     }
 
-    /// The frame at `index` (0 = start), or the last one that is here; the flag says that it is a held one.
+    /// The frame at `index` (0 = start), or the last one that is here; the flag says that it is a held one. While the
+    /// frame itself is being read again from its file, the nearest one in memory stands in for it.
     pub fn frame(&self, index: usize) -> Option<(&Arc<Frame>, bool)> {
-        let ready = self.ready();
-        let at = index.min(ready.checked_sub(1)?);
-        Some((self.frames.get(at)?.as_ref()?, at != index))
+        let at = index.min(self.ready.checked_sub(1)?);
+        let here = |i: usize| match self.frames.get(i) {
+            Some(Held::Here(frame)) => Some(frame),
+            _ => None,
+        };
+        let frame = here(at)
+            .or_else(|| (0..at).rev().find_map(here))
+            .or_else(|| (at + 1..self.ready).find_map(here))?;
+        Some((frame, at != index))
     }
 
-    /// All frames from the start that are here without a gap.
+    /// The file of the frame that is shown at `index`, while that frame is not in memory.
+    pub fn away(&self, index: usize) -> Option<(usize, &Path)> {
+        let at = index.min(self.ready.checked_sub(1)?);
+        let away = matches!(self.frames.get(at), Some(Held::Away));
+        away.then(|| Some((at, self.files.get(at)?.as_deref()?))).flatten()
+    }
+
+    /// Frames from the start that are in memory without a gap.
     pub fn frames(&self) -> Vec<Arc<Frame>> {
-        self.frames.iter().map_while(Clone::clone).collect()
+        let here = |held: &Held| match held {
+            Held::Here(frame) => Some(frame.clone()),
+            _ => None,
+        };
+        self.frames.iter().map_while(here).collect()
+    }
+
+    /// All frames from the start that have come without a gap: in memory, or where they can be read.
+    pub fn pictures(&self) -> Vec<Picture> {
+        let place = |(i, held): (usize, &Held)| match held {
+            Held::Here(frame) => Some(Picture::Here(frame.clone())),
+            Held::Away => Some(Picture::File(self.files.get(i)?.clone()?)),
+            Held::No => None,
+        };
+        self.frames.iter().enumerate().map_while(place).collect()
+    }
+
+    /// Notes the files that frames can be read from again, from frame 0 on.
+    pub fn note_files(&mut self, files: Vec<PathBuf>) {
+        self.files = files.into_iter().map(Some).collect();
+    }
+
+    /// Notes the file of one frame.
+    pub fn note_file(&mut self, index: usize, file: PathBuf) {
+        if self.files.len() <= index {
+            self.files.resize(index + 1, None);
+        }
+        if let Some(place) = self.files.get_mut(index) {
+            *place = Some(file);
+        }
+    }
+
+    /// Lets go of a frame that its file has.
+    fn release(&mut self, index: usize) {
+        let has_file = self.files.get(index).is_some_and(Option::is_some);
+        if let Some(held @ Held::Here(_)) = self.frames.get_mut(index).filter(|_| has_file) {
+            if let Held::Here(frame) = std::mem::replace(held, Held::Away) {
+                self.bytes -= frame.data.len();
+            }
+        }
+    }
+
+    /// Takes a frame that was read again.
+    pub fn put_back(&mut self, index: usize, frame: Arc<Frame>) {
+        if let Some(held @ Held::Away) = self.frames.get_mut(index) {
+            self.bytes += frame.data.len();
+            *held = Held::Here(frame);
+        }
+    }
+
+    /// The file of a frame cannot be read any more.
+    pub fn lose(&mut self, index: usize) {
+        if let Some(file) = self.files.get_mut(index) {
+            *file = None;
+        }
+    }
+
+    /// Frames that are in memory and whose files have them, with their bytes.
+    fn spare(&self) -> impl Iterator<Item = (usize, usize)> {
+        let files = self.files.iter().map(Option::is_some);
+        self.frames.iter().zip(files).enumerate().filter_map(|(i, (held, file))| match held {
+            Held::Here(frame) if file => Some((i, frame.data.len())),
+            _ => None,
+        })
     }
 
     /// What the heads read off every frame that is here; empty where they read nothing.
@@ -90,12 +198,18 @@ impl Future {
 
     fn put(&mut self, index: usize, frame: Arc<Frame>, reading: Reading) {
         if self.frames.len() <= index {
-            self.frames.resize(index + 1, None);
+            self.frames.resize(index + 1, Held::No);
             self.readings.resize(index + 1, None);
         }
         if let (Some(f), Some(r)) = (self.frames.get_mut(index), self.readings.get_mut(index)) {
-            *f = Some(frame);
+            self.bytes += frame.data.len();
+            if let Held::Here(before) = std::mem::replace(f, Held::Here(frame)) {
+                self.bytes -= before.data.len();
+            }
             *r = (!reading.values.is_empty()).then_some(reading);
+        }
+        while !matches!(self.frames.get(self.ready), None | Some(Held::No)) {
+            self.ready += 1;
         }
     }
 }
@@ -125,6 +239,12 @@ pub struct Run {
     pub ended: Option<f64>,
     /// Where it was saved.
     pub saved: Option<PathBuf>,
+    /// The pane that this was opened for, where its name says what to do and not where to look.
+    pub of: Option<Source>,
+    /// What moves the arm, in a run of the virtual world.
+    pub drive: Option<Drive>,
+    /// Names and colours of the objects, in a run of the virtual world.
+    pub colours: Vec<(String, [u8; 3])>,
 }
 
 impl Run {
@@ -160,6 +280,9 @@ impl Run {
             started: now,
             ended: None,
             saved: None,
+            of: None,
+            drive: None,
+            colours: Vec::new(),
         }
     }
 
@@ -195,6 +318,9 @@ impl Run {
             started: now,
             ended: None,
             saved: None,
+            of: None,
+            drive: None,
+            colours: Vec::new(),
         }
     }
 
@@ -243,9 +369,13 @@ impl Run {
     }
 
     fn has(&self, future: &Future, folder: &Path) -> bool {
-        let name = format!("seed-{}", future.seed);
-        future.folder.as_deref() == Some(folder)
-            || [&self.spec.out, &self.saved].into_iter().flatten().any(|f| f.join(&name) == folder)
+        if future.folder.as_deref() == Some(folder) {
+            return true;
+        }
+        let seed = || folder.file_name()?.to_str()?.strip_prefix("seed-")?.parse().ok();
+        let parent = folder.parent();
+        [&self.spec.out, &self.saved].into_iter().flatten().any(|f| Some(f.as_path()) == parent)
+            && seed() == Some(future.seed)
     }
 
     /// The future that a pane means, if it is one of this run's.
@@ -260,6 +390,7 @@ impl Run {
                 }
                 _ => None,
             },
+            Source::World { .. } => self.truth.as_ref().filter(|_| self.of.as_ref() == Some(source)),
         }
     }
 
@@ -300,10 +431,44 @@ impl Run {
         truth.put(index, frame, Reading::default());
     }
 
-    fn bytes(&self) -> usize {
-        let all = self.futures.iter().chain(&self.truth).flat_map(|f| f.frames.iter().flatten());
-        all.map(|f| f.data.len()).sum()
+    /// Takes frame `index` of the virtual world, and the file that has it, where there is one.
+    pub fn put_world(&mut self, index: usize, frame: Arc<Frame>, reading: Reading, file: Option<PathBuf>) {
+        if index > self.spec.steps {
+            return;
+        }
+        let world = self.truth.get_or_insert_with(|| Future::new(0));
+        world.put(index, frame, reading);
+        if let Some(file) = file {
+            world.note_file(index, file);
+        }
     }
+
+    /// Its futures and what really happened.
+    fn all(&self) -> impl Iterator<Item = (Which, &Future)> {
+        let futures = self.futures.iter().map(|f| (Which::Seed(f.seed), f));
+        futures.chain(self.truth.iter().map(|f| (Which::Truth, f)))
+    }
+
+    /// One of its futures, or what really happened.
+    pub fn which_mut(&mut self, which: Which) -> Option<&mut Future> {
+        match which {
+            Which::Seed(seed) => self.futures.iter_mut().find(|f| f.seed == seed),
+            Which::Truth => self.truth.as_mut(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.all().map(|(_, f)| f.bytes).sum()
+    }
+}
+
+/// One of the futures of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Which {
+    /// The one of this seed.
+    Seed(u64),
+    /// What really happened, or the virtual world.
+    Truth,
 }
 
 /// All runs, oldest first, and the one that is shown; and what was read from folders.
@@ -312,6 +477,8 @@ pub struct Runs {
     runs: VecDeque<Run>,
     shown: usize,
     opened: VecDeque<Run>,
+    /// Where futures were found last: panes ask many times a frame. Looked at again whenever it is no longer true.
+    places: RefCell<HashMap<Source, usize>>,
 }
 
 impl Runs {
@@ -345,16 +512,61 @@ impl Runs {
         self.opened.push_back(run);
     }
 
-    /// Lets go of what was opened and `keep` refuses, the oldest first, until the rest fits into [`MEMORY_LIMIT`].
-    pub fn shrink_opened(&mut self, keep: impl Fn(&Run) -> bool) {
-        let mut bytes: usize = self.opened.iter().map(Run::bytes).sum();
+    /// Lets go of what was opened and `keep` refuses, the oldest first, until all frames fit into `limit`.
+    pub fn shrink_opened(&mut self, limit: usize, keep: impl Fn(&Run) -> bool) {
+        let mut bytes = self.bytes();
         self.opened.retain(|run| {
-            let stays = bytes <= MEMORY_LIMIT || keep(run);
+            let stays = bytes <= limit || keep(run);
             if !stays {
                 bytes -= run.bytes();
             }
             stays
         });
+    }
+
+    /// Lets go of frames that their files have until all fit into `limit` with an eighth to spare: first those of
+    /// futures that nobody looks at, then those farthest from the place that `cursor` tells for the others.
+    pub fn release(&mut self, limit: usize, cursor: impl Fn(&Run, &Future) -> Option<usize>) {
+        let mut bytes = self.bytes();
+        if bytes <= limit {
+            return;
+        }
+        let mut spare = Vec::new();
+        for run in self.runs.iter().chain(&self.opened) {
+            for (which, future) in run.all() {
+                let at = cursor(run, future);
+                let far = |i: usize| at.map_or(usize::MAX, |at| i.abs_diff(at));
+                spare.extend(future.spare().map(|(i, bytes)| (far(i), run.job, which, i, bytes)));
+            }
+        }
+        spare.sort_by_key(|(far, ..)| std::cmp::Reverse(*far));
+        for (far, job, which, index, size) in spare {
+            // What is on the screen stays, whatever its size.
+            if bytes <= limit - limit / 8 || far == 0 {
+                return;
+            }
+            if let Some(future) = self.of_job(job).and_then(|run| run.which_mut(which)) {
+                future.release(index);
+                bytes -= size;
+            }
+        }
+    }
+
+    /// A future was copied to another folder, which is its place from now on.
+    pub fn moved(&mut self, from: &Path, to: &Path) {
+        for run in self.runs.iter_mut().chain(&mut self.opened) {
+            if let Some(Source::World { folder, .. }) = run.of.as_mut().filter(|_| run.drive.is_some()) {
+                if folder == from {
+                    *folder = to.to_owned();
+                }
+            }
+            for future in run.futures.iter_mut().filter(|f| f.folder.as_deref() == Some(from)) {
+                future.folder = Some(to.to_owned());
+                if let Some(record) = &future.record {
+                    future.note_files(picture_files(to, &record.clone()));
+                }
+            }
+        }
     }
 
     /// Forgets an opened run.
@@ -369,7 +581,22 @@ impl Runs {
 
     /// The future that a pane means, and the run that it belongs to.
     pub fn find(&self, source: &Source) -> Option<(&Run, &Future)> {
-        self.runs.iter().chain(&self.opened).find_map(|run| Some((run, run.find(source)?)))
+        let known = self.places.borrow().get(source).copied();
+        let run = known.and_then(|at| match at.checked_sub(self.runs.len()) {
+            Some(at) => self.opened.get(at),
+            None => self.runs.get(at),
+        });
+        if let Some(found) = run.and_then(|run| Some((run, run.find(source)?))) {
+            return Some(found);
+        }
+        let mut all = self.runs.iter().chain(&self.opened).enumerate();
+        let (at, found) = all.find_map(|(at, run)| Some((at, (run, run.find(source)?))))?;
+        let mut places = self.places.borrow_mut();
+        if places.len() > 4 * crate::compare::MAX_PANES {
+            places.clear();
+        }
+        places.insert(source.clone(), at);
+        Some(found)
     }
 
     /// All runs, oldest first.
@@ -447,10 +674,47 @@ mod tests {
         assert!(runs.of_job(4).unwrap().put(31, 0, frame(2), Reading::default()));
         let source = Source::Future { folder: "f/seed-x".into(), seed: 0 };
         assert_eq!(runs.find(&source).unwrap().1.ready(), 1);
-        runs.shrink_opened(|_| false);
+        runs.shrink_opened(MEMORY_LIMIT, |_| false);
         assert!(runs.find(&source).is_some(), "there is room");
         runs.forget(4);
         assert!(runs.find(&source).is_none());
+    }
+
+    #[test]
+    fn frames_that_their_files_have_make_room_and_come_back() {
+        let mut runs = Runs::default();
+        let mut run = Run::new(1, spec(&[1, 2], 9), &model(), 10.0, None, 0.0);
+        for seed in [1, 2] {
+            for index in 0..10 {
+                run.put(seed, index, frame(index as u8), Reading::default());
+            }
+        }
+        let files = |n: usize| (0..n).map(|i| PathBuf::from(format!("{i}.png"))).collect();
+        run.futures[0].note_files(files(10));
+        runs.push(run);
+        let one = 4 * 4 * 3;
+        assert_eq!(runs.bytes(), 20 * one);
+        // Seed 1 is looked at around frame 6; seed 2 has no files and stays.
+        runs.release(16 * one, |_, f| (f.seed == 1).then_some(6));
+        assert_eq!(runs.bytes(), 14 * one, "an eighth is left free");
+        let future = &runs.shown().unwrap().futures[0];
+        assert_eq!((future.ready(), future.pictures().len()), (10, 10), "nothing is lost");
+        assert_eq!(future.away(0), Some((0, Path::new("0.png"))), "the farthest go first");
+        assert_eq!((future.away(6), future.away(7)), (None, None));
+        assert_eq!(
+            future.frame(1).map(|(f, held)| (f.data[0], held)),
+            Some((5, false)),
+            "the nearest stands in"
+        );
+        let future = &mut runs.shown_mut().unwrap().futures[0];
+        future.put_back(1, frame(1));
+        assert_eq!(future.frame(1).unwrap().0.data[0], 1);
+        future.put_back(1, frame(9));
+        assert_eq!(future.frame(1).unwrap().0.data[0], 1, "what is here is not replaced");
+        assert_eq!(runs.bytes(), 15 * one);
+        // However little memory there is, the frame under the playhead stays.
+        runs.release(one, |_, _| Some(6));
+        assert_eq!(runs.shown().unwrap().futures[0].frame(6).unwrap().0.data[0], 6);
     }
 
     #[test]

@@ -144,7 +144,7 @@ words! {
     /// The Compare screen.
     CompareWords {
         panes, tree, sweep, gallery, empty_title, empty_text, empty_set, go_world, pair, set, position, opacity, gain,
-        side, wipe, onion, signed, heat, flicker, mean, spread, median, pane, pane_menu, truth, truth_of, waiting,
+        side, wipe, onion, signed, heat, flicker, mean, spread, median, pane, pane_menu, truth, truth_of, waiting, world, world_numbers, world_imagined, world_held, world_beside, against_world, against_recording, against_mixed, memory_tip, strip,
         reading, first, second, frames_held, equal, brighter_in, levels, deviation_levels, muted, remove, one_needed,
         two_needed, sizes_differ, memory, zoomed, drag_to_move, added, full, in_set, legend_signed, legend_heat,
         legend_spread, of_futures, removed,
@@ -167,7 +167,7 @@ command_words! {
     last_frame, toggle_loop, faster, slower, toggle_maximise, previous_run, next_run, toggle_smooth, show_model,
     open_project, palette, shortcuts, toggle_log, toggle_theme, toggle_language, zoom_in, zoom_out, zoom_reset,
     reset_layout, quit,
-    show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right,
+    show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, add_world, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Jobs that the engine is working on, as the window sees them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use forerun::engine::protocol::JobId;
 
@@ -36,7 +37,12 @@ pub enum Kind {
     /// A future, imagined again from its record.
     Again,
     /// A future that a branch hangs on, copied into the project.
-    Keep,
+    Keep {
+        /// Its folder.
+        from: PathBuf,
+        /// The copy.
+        to: PathBuf,
+    },
     /// A future of the action-following gauge.
     Probe,
     /// A cell of the sweep.

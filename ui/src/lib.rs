@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod background;
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod compare;

@@ -122,14 +122,49 @@ pub enum Wish {
     Standings(Vec<forerun::compare::votes::Standing>),
     /// An export ended: where it is, why it failed, or that none was wanted.
     Exported(Option<Result<PathBuf, String>>),
+    /// A frame was read again from its file, or cannot be; why.
+    Loaded(compare::loader::Place, Result<Arc<forerun::Frame>, String>),
+    /// The virtual world has begun beside a future: what moves its arm, the colours of its objects, its steps.
+    WorldBegun {
+        /// Number of the run that holds it.
+        job: JobId,
+        /// What moves the arm.
+        drive: forerun::compare::live::Drive,
+        /// Names and colours of the objects.
+        colours: Vec<(String, [u8; 3])>,
+        /// Steps that it will run.
+        steps: usize,
+        /// Record of the future that it runs beside.
+        record: Arc<forerun::engine::record::FutureRecord>,
+    },
+    /// A frame of the virtual world.
+    WorldFrame {
+        /// Number of the run that holds it.
+        job: JobId,
+        /// Frame number.
+        index: usize,
+        /// The frame with its labels.
+        frame: Box<forerun::compare::live::LiveFrame>,
+        /// The file that has it, where one was written.
+        file: Option<PathBuf>,
+    },
+    /// The virtual world has ended beside a future; why, if not well.
+    WorldEnded {
+        /// Number of the run that holds it.
+        job: JobId,
+        /// The pane's name for it.
+        source: compare::Source,
+        /// Why it ended early.
+        trouble: Option<String>,
+    },
     /// What really happened was read from its recording.
     Truth {
         /// Number of the run that holds it.
         job: JobId,
         /// The pane's name for it.
         source: compare::Source,
-        /// Its frames, or why there are none.
-        frames: Result<Vec<Arc<forerun::Frame>>, String>,
+        /// Its frames and the files that have them (none for short ones), or why there are no frames.
+        frames: Result<(Vec<Arc<forerun::Frame>>, Vec<PathBuf>), String>,
     },
 }
 

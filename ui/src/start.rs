@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forerun::Frame;
-use forerun::engine::protocol::Start;
+use forerun::engine::protocol::{Start, WorldScene};
 
 use crate::doc::{StartDoc, start_by_name};
 
@@ -62,6 +62,11 @@ impl StartView {
         }
         let sizes = self.frames.iter().map(|f| (f.width, f.height)).collect();
         let states = if self.states.len() == self.frames.len() { self.states.clone() } else { Vec::new() };
-        (Start::Blobs { sizes, states }, self.frames.iter().map(|f| f.data.clone()).collect())
+        // With the scene in the record, physics can run beside the future.
+        let world = match start {
+            StartDoc::World { seed } => Some(WorldScene { look: "plain".into(), seed: *seed }),
+            _ => None,
+        };
+        (Start::Blobs { sizes, states, world }, self.frames.iter().map(|f| f.data.clone()).collect())
     }
 }

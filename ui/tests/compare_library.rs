@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use common::{SIDE, Window, compare_seeds, contract, level, picture};
 use eframe::egui::{Key, Modifiers, accesskit::Role};
-use egui_kittest::kittest::Queryable;
+use egui_kittest::kittest::{NodeT, Queryable};
 use forerun::Frame;
 use forerun::engine::protocol::{Event, Reading, Request, Start};
 use forerun::engine::record::{
     ActionsRecord, FileHash, FrameRecord, FutureRecord, ModelRef, StartFrameRecord, StartRecord, Timings,
 };
 use forerun_ui::commands::Command;
-use forerun_ui::compare::Part;
+use forerun_ui::compare::{Part, Source};
 
 const WIDE: [f32; 2] = [1400.0, 900.0];
 
@@ -192,6 +192,20 @@ fn a_branch_starts_at_the_frame_that_is_shown_and_lies_beside_its_parent() {
     let imagine = w.s().world.imagine.clone();
     w.harness.get_by_label(&imagine).click();
     w.steps(3);
+    // The parent was in nobody's project yet: it is copied there first.
+    let kept = w.folder.path().join("futures");
+    let sent = w.wire.sent();
+    let (job, copy) = sent
+        .iter()
+        .find_map(|(r, _)| match r {
+            Request::SaveFuture { job, to, .. } => Some((*job, to.clone())),
+            _ => None,
+        })
+        .expect("copied");
+    assert!(copy.starts_with(&kept));
+    assert!(sent.iter().all(|(r, _)| !matches!(r, Request::Imagine { .. })), "not before the copy is there");
+    w.done(job);
+    w.steps(3);
     let sent = w.wire.sent();
     let spec = sent.iter().find_map(|(r, _)| match r {
         Request::Imagine { spec, .. } => Some(spec.clone()),
@@ -199,11 +213,11 @@ fn a_branch_starts_at_the_frame_that_is_shown_and_lies_beside_its_parent() {
     });
     let spec = spec.expect("imagined");
     let Start::Future { folder, at } = &spec.start else { panic!("{:?}", spec.start) };
-    assert!(folder.ends_with("seed-2") && *at == 4);
+    assert!(*folder == copy && *at == 4);
+    w.harness.get_by_label("Pane 2: Seed 2");
+    assert!(w.app().compare.has(&copy), "the pane means the copy now");
     assert!(spec.prompt.contains("away") && spec.seeds == [2] && spec.steps == 2);
-    let kept = w.folder.path().join("futures");
     assert!(spec.out.as_ref().unwrap().starts_with(&kept), "branches are kept: {:?}", spec.out);
-    assert!(sent.iter().any(|(r, _)| matches!(r, Request::SaveFuture { to, .. } if to.starts_with(&kept))));
     let pane = w.app().compare.doc.get().panes.last().unwrap().clone();
     assert_eq!(pane.offset, 4, "on the time base of its parent");
 }
@@ -369,4 +383,182 @@ fn every_part_has_named_widgets_and_known_letters_in_both_languages() {
             }
         }
     }
+}
+
+/// A future on disk that started in the drawn scene 7 and was driven by numbers.
+fn driven_future(folder: &Path, seed: u64, pan: f32) -> FutureRecord {
+    use forerun::world::JOINT_NAMES;
+    write_future(folder, seed, "", None, 1_700_000_000);
+    let mut record = FutureRecord::read(folder).unwrap();
+    let world = Some(forerun::engine::protocol::WorldScene { look: "plain".into(), seed: 7 });
+    let start = Start::Blobs { sizes: vec![(SIDE, SIDE)], states: Vec::new(), world };
+    record.start.source = serde_json::to_value(start).unwrap();
+    let joints = forerun::world::drawn_scene(forerun::world::Look::Plain, 7).start_joints();
+    let row = |k: usize| {
+        let moved = |(i, v): (usize, f32)| if i == 0 { v + pan * (k + 1) as f32 } else { v };
+        joints.into_iter().enumerate().map(moved).collect::<Vec<f32>>()
+    };
+    record.actions = ActionsRecord {
+        kind: "track".into(),
+        channels: JOINT_NAMES.iter().map(|n| (*n).to_owned()).collect(),
+        rows: (0..4).map(row).collect(),
+    };
+    std::fs::write(folder.join("future.json"), record.to_bytes().unwrap()).unwrap();
+    record
+}
+
+/// Answers every future that was asked for as the engine would: by its files.
+fn open_asked(w: &mut Window) {
+    for (request, _) in w.wire.sent() {
+        let Request::OpenFuture { job, folder } = request else { continue };
+        let open = forerun::compare::open::OpenFuture::read(&folder).unwrap();
+        for (index, frame) in open.frames.iter().enumerate() {
+            let (seed, width, height) = (open.record.seed, frame.width, frame.height);
+            let reading = Reading::default();
+            let event = Event::FutureFrame { job, seed, index, width, height, reading };
+            w.wire.tell(event, vec![frame.data.clone()]);
+        }
+        let record = serde_json::to_value(&open.record).unwrap();
+        w.wire.tell(
+            Event::FutureDone { job, seed: open.record.seed, folder: Some(folder), record },
+            Vec::new(),
+        );
+        w.done(job);
+    }
+}
+
+#[test]
+fn the_virtual_world_runs_beside_a_future_and_is_its_truth() {
+    use forerun::compare::live::{LiveWorld, WorldPlan};
+    use forerun::compare::metrics::{Metric, Seen, measure};
+    use forerun::compare::truth::Truth;
+
+    let folder = tempfile::tempdir().unwrap();
+    let one = folder.path().join("futures/a/seed-1");
+    let two = folder.path().join("futures/a/seed-2");
+    let record = driven_future(&one, 1, 6.0);
+    let record_2 = driven_future(&two, 2, -6.0);
+    let mut w = Window::in_folder(WIDE, Vec::new(), folder);
+    w.answer_start();
+    w.app().outbox.command(Command::ShowCompare);
+    let sources =
+        [(&one, 1), (&two, 2)].map(|(folder, seed)| Source::Future { folder: folder.clone(), seed });
+    w.app().compare.doc.edit("test", |doc| doc.apply(forerun_ui::compare::Edit::Add(sources.into())));
+    w.until("the futures were opened", |w| {
+        open_asked(w);
+        w.harness.query_by_label("Pane 2: Seed 2").is_some() && w.app().transport.available() == 5
+    });
+    w.harness.get_by_label("Pane 1: Seed 1").click();
+    w.steps(2);
+    w.press(Modifiers::NONE, Key::W);
+    w.until("the world ran", |w| {
+        w.harness.query_by_label("Pane 3: Virtual world").is_some()
+            && w.app().compare.opening.is_empty()
+            && w.app().compare.measured.panes.iter().any(|(.., strips)| !strips.is_empty())
+    });
+    w.steps(2);
+
+    // Frame by frame what the library's world does with the same numbers.
+    let mut live = LiveWorld::new(WorldPlan::of(&record).unwrap()).unwrap();
+    let world: Vec<_> = std::iter::from_fn(|| live.advance().unwrap()).collect();
+    assert_eq!(world.len(), 5);
+    let pane = w.app().compare.doc.get().panes[2].clone();
+    let shown: Vec<Frame> =
+        w.app().runs.find(&pane.source).unwrap().1.frames().iter().map(|f| (**f).clone()).collect();
+    assert_eq!(shown, world.iter().map(|l| l.frame.clone()).collect::<Vec<_>>());
+    assert!(w.harness.query_by_label_contains("physics, numbers of seed 1").is_some());
+
+    // Seed 1 is measured against it; seed 2 goes another way, and against a world of its own.
+    let measured = w.app().compare.measured.clone();
+    let against: Vec<_> = measured.against.iter().map(|(_, a)| *a).collect();
+    assert_eq!(against, [forerun_ui::compare::numbers::Against::World; 2]);
+    w.harness.get_by_label("against the virtual world");
+    let psnr = |record: &FutureRecord, seed: u64| {
+        let mut live = LiveWorld::new(WorldPlan::of(record).unwrap()).unwrap();
+        let world = std::iter::from_fn(|| live.advance().unwrap());
+        let frames = world.map(|l| std::sync::Arc::new(l.frame)).collect();
+        let truth = Truth::from_frames(frames, Vec::new());
+        let seen = Frame::new(SIDE, SIDE, picture(level(seed, 3))).unwrap();
+        let numbers = measure(Seen { frame: &seen, reading: &[] }, &truth, 3);
+        numbers.iter().find(|(m, _)| *m == Metric::Psnr).unwrap().1
+    };
+    let (wanted, other) = (psnr(&record, 1), psnr(&record_2, 2));
+    let lines = measured.lines(&Metric::Psnr);
+    assert!((lines[0].1[3].unwrap() - wanted).abs() < 1e-9);
+    assert!((lines[1].1[3].unwrap() - other).abs() < 1e-9);
+
+    // The strip under the pane carries the number of the frame that is shown; a click on it goes to a frame.
+    w.app().view.compare.metric = "psnr".into();
+    w.app().transport.apply(forerun_ui::transport::Input::Seek(3), 0.0);
+    w.steps(2);
+    let strip = w.harness.get_by_role_and_label(Role::Slider, "PSNR of pane 1");
+    let value = strip.accesskit_node().numeric_value().unwrap();
+    assert!((value - wanted).abs() < 1e-6, "{value}, not {wanted}");
+    let rect = strip.rect();
+    let at = eframe::egui::pos2(rect.left() + 5.0, rect.center().y);
+    w.harness.drag_at(at);
+    w.steps(1);
+    w.harness.drop_at(at);
+    w.steps(2);
+    assert_eq!(w.app().transport.frame(), 0);
+    assert!(w.harness.query_by_label("PSNR of pane 3").is_none(), "the truth is not measured against itself");
+
+    // The pane is there again after a restart.
+    w.app().close();
+    let mut again = Window::in_folder(WIDE, Vec::new(), w.folder);
+    again.answer_start();
+    again.until("the world ran again", |w| {
+        open_asked(w);
+        w.app().runs.find(&pane.source).is_some_and(|(_, f)| f.ready() == 5)
+    });
+}
+
+#[test]
+fn a_future_from_nowhere_has_no_world_and_its_pane_says_why() {
+    let (mut w, _) = project();
+    w.press(Modifiers::NONE, Key::G);
+    w.harness.get_by_label(&row("push the red cube to the left", 1)).click();
+    w.steps(2);
+    w.press(Modifiers::NONE, Key::Enter);
+    w.press(Modifiers::NONE, Key::V);
+    w.until("opened", |w| {
+        open_asked(w);
+        w.app().transport.available() == 5
+    });
+    w.harness.get_by_label("Virtual world beside it").click();
+    w.until("refused", |w| !w.app().compare.missing.is_empty());
+    let why = w.app().compare.missing.values().next().unwrap().clone();
+    assert!(why.contains("does not start in the virtual world"), "{why}");
+    w.harness.get_by_label("Pane 2: Virtual world");
+}
+
+#[test]
+fn frames_beyond_the_limit_are_let_go_of_and_come_back_when_their_time_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = folder.path().join("futures/a/seed-1");
+    driven_future(&one, 1, 2.0);
+    let mut w = Window::in_folder(WIDE, Vec::new(), folder);
+    w.answer_start();
+    w.app().outbox.command(Command::ShowCompare);
+    let source = Source::Future { folder: one, seed: 1 };
+    let add = source.clone();
+    w.app().compare.doc.edit("test", |doc| doc.apply(forerun_ui::compare::Edit::Add(vec![add])));
+    w.until("opened", |w| {
+        open_asked(w);
+        w.app().transport.available() == 5
+    });
+    // As if memory were full: only the frame under the playhead stays.
+    w.app().runs.release(1, |_, _| Some(0));
+    let one_frame = SIDE * SIDE * 3;
+    assert_eq!(w.app().runs.bytes(), one_frame);
+    for index in [3, 1] {
+        w.app().transport.apply(forerun_ui::transport::Input::Seek(index), 0.0);
+        w.until("the frame is back", |w| {
+            let id = w.app().compare.doc.get().panes[0].id;
+            let slot = forerun_ui::widgets::pane::Slot::Compare(id, false);
+            w.app().textures.shown(&slot).is_some_and(|f| f.data == picture(level(1, index)))
+        });
+    }
+    assert_eq!(w.app().transport.available(), 5, "nothing was lost");
+    w.harness.get_by_label("Frames 1 of 512 MB");
 }

@@ -20,7 +20,7 @@ fn order(w: &mut Window) -> Vec<u64> {
         .iter()
         .map(|p| match p.source {
             Source::Future { seed, .. } => seed,
-            Source::Truth { .. } => 0,
+            Source::Truth { .. } | Source::World { .. } => 0,
         })
         .collect()
 }

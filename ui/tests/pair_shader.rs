@@ -1,29 +1,19 @@
 //! The shaders of the pair views, pixel by pixel against the library's formulas.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::sync::Arc;
 
+use common::device;
 use eframe::egui::{Rect, pos2};
 use eframe::egui_wgpu::RenderState;
-use egui_kittest::wgpu::{create_render_state, default_wgpu_setup};
 use forerun::Frame;
 use forerun::compare::diff::{self, PairView, WipeAxis};
-use forerun_ui::widgets::pair_view::{PairCallback, read_back};
-
-/// A device to draw with: the software driver where there is one. Without any, the test says so; in CI it fails.
-fn device() -> Option<RenderState> {
-    let made = std::panic::catch_unwind(|| create_render_state(default_wgpu_setup(), Default::default()));
-    if made.is_err() {
-        let text =
-            "no Vulkan or OpenGL driver was found (Debian: apt install mesa-vulkan-drivers libvulkan1)";
-        assert!(std::env::var_os("CI").is_none(), "{text}");
-        eprintln!("SKIPPED: {text}");
-    }
-    made.ok()
-}
+use forerun_ui::widgets::pair_view::{PairCallback, picture, read_back};
 
 /// A picture in which every value of every channel occurs, and no two rows are alike.
-fn picture(salt: u32) -> Arc<Frame> {
+fn noise(salt: u32) -> Arc<Frame> {
     let (width, height) = (67, 33); // odd sizes: rows are padded when they are read back
     let mut data = Vec::new();
     for i in 0..(width * height) as u32 {
@@ -40,8 +30,7 @@ fn picture(salt: u32) -> Arc<Frame> {
 fn shader(device: &RenderState, view: PairView, seconds: f64, a: &Arc<Frame>, b: &Arc<Frame>) -> Frame {
     let call = PairCallback {
         slot: 0,
-        a: a.clone(),
-        b: b.clone(),
+        pictures: [a, b].map(|f| picture(&device.device, &device.queue, f)),
         view,
         seconds,
         part: Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0)),
@@ -53,7 +42,7 @@ fn shader(device: &RenderState, view: PairView, seconds: f64, a: &Arc<Frame>, b:
 #[test]
 fn every_view_is_the_same_on_the_graphics_card_and_on_the_processor() {
     let Some(device) = device() else { return };
-    let (a, b) = (picture(1), picture(2));
+    let (a, b) = (noise(1), noise(2));
     let axis = WipeAxis::Upright;
     let mut views = vec![
         PairView::Wipe { at: 0.0, axis },
@@ -80,7 +69,7 @@ fn every_view_is_the_same_on_the_graphics_card_and_on_the_processor() {
 #[test]
 fn equal_pictures_have_no_heat_and_are_grey() {
     let Some(device) = device() else { return };
-    let a = picture(5);
+    let a = noise(5);
     assert!(shader(&device, PairView::Heat, 0.0, &a, &a).data.iter().all(|v| *v == 0));
     let grey = shader(&device, PairView::Signed { gain: 8.0 }, 0.0, &a, &a);
     assert!(grey.data.iter().all(|v| *v == 128));
@@ -89,12 +78,11 @@ fn equal_pictures_have_no_heat_and_are_grey() {
 #[test]
 fn zooming_shows_the_part_and_keeps_pixels_square() {
     let Some(device) = device() else { return };
-    let (a, b) = (picture(1), picture(2));
+    let (a, b) = (noise(1), noise(2));
     // The part is a third of the width, so each pixel of the middle third is three pixels wide.
     let call = PairCallback {
         slot: 0,
-        a: a.clone(),
-        b,
+        pictures: [&a, &b].map(|f| picture(&device.device, &device.queue, f)),
         view: PairView::Wipe { at: 1.0, axis: WipeAxis::Upright },
         seconds: 0.0,
         part: Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0 / 67.0, 1.0 / 33.0)),

@@ -40,7 +40,9 @@ fn a_newcomer_sees_a_future_within_two_clicks() {
     let (job, spec, blobs) = w.imagined();
     assert_eq!(spec.prompt, w.s().scenes.left);
     assert_eq!(spec.seeds, [1, 2, 3, 4]);
-    let Start::Blobs { sizes, states } = &spec.start else { panic!("{:?}", spec.start) };
+    let Start::Blobs { sizes, states, world } = &spec.start else { panic!("{:?}", spec.start) };
+    let scene = world.as_ref().expect("the record will say which scene it was");
+    assert_eq!((scene.look.as_str(), scene.seed), ("plain", forerun_ui::scenes::SEEDS[0]));
     assert_eq!((sizes.as_slice(), blobs.len()), ([(SIDE, SIDE)].as_slice(), 1));
     assert_eq!(blobs[0], picture(forerun_ui::scenes::SEEDS[0] as u8), "the frame of scene 1 and no other");
     assert_eq!(states[0][0], ("shoulder_pan.pos".to_owned(), 12.5));

@@ -8,7 +8,7 @@ use crate::engine::places::Places;
 use crate::engine::protocol::{Event, Start};
 use crate::engine::start;
 use crate::failure::Failure;
-use crate::world::{JOINT_NAMES, Look, Renderer, SceneDistribution};
+use crate::world::{JOINT_NAMES, Look, Renderer, drawn_scene};
 
 /// Side of a picture of the virtual world.
 const SIDE: usize = 128;
@@ -19,7 +19,7 @@ const SIDE: usize = 128;
 /// The look is unknown.
 pub fn world_frame(context: &JobContext, look: &str, seed: u64) -> Result<String, JobEnd> {
     let look: Look = look.parse().map_err(Failure::from_error)?;
-    let scene = SceneDistribution { look, ..SceneDistribution::default() }.sample(seed, false);
+    let scene = drawn_scene(look, seed);
     let joints = scene.start_joints();
     let frame = Renderer::new(&scene, SIDE, SIDE).render(&joints, &scene.start_poses());
     let state = JOINT_NAMES.iter().map(|name| (*name).to_owned()).zip(joints).collect();

@@ -70,7 +70,7 @@ impl Studio {
                 let group = if kinds.len() > 1 { kind(run) } else { format!("{seed} ({})", pane.id) };
                 let key = match &pane.source {
                     Source::Future { folder, .. } => folder.display().to_string(),
-                    Source::Truth { .. } => String::new(),
+                    Source::Truth { .. } | Source::World { .. } => String::new(),
                 };
                 (Candidate { group, future: key }, pane.source.clone())
             })

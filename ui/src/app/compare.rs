@@ -4,25 +4,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use forerun::Frame;
+use forerun::compare::open::picture_files;
 use forerun::compare::truth::{Truth, TruthPlace};
 use forerun::engine::protocol::{JobId, Request, Start};
 use forerun::engine::record::FutureRecord;
 
+use super::world_pane::spilled;
 use super::{EngineState, Studio};
 use crate::commands::Command;
 use crate::compare::export::Export;
+use crate::compare::loader::Place;
 use crate::compare::{Edit, Look, MAX_PANES, Part, Source, Zoom};
-use crate::futures::{Future, Run, RunState};
+use crate::futures::{Future, MEMORY_LIMIT, Run, RunState, Which};
 use crate::i18n::fill;
 use crate::jobs::Kind;
 use crate::log::Level;
 use crate::message::{Message, Wish};
+use crate::project::run_name;
 use crate::screens::Screen;
 use crate::shell::sheets::Sheet;
 use crate::transport::{Input, Transport};
 
 /// Futures that are read from their folders at once.
 const OPENING_AT_ONCE: usize = 4;
+
+/// Frames that are read before their time comes while the panes play.
+const AHEAD: usize = 24;
 
 /// Step of one press of the keys that zoom.
 const ZOOM_STEP: f32 = 1.5;
@@ -99,7 +106,7 @@ impl Studio {
             Wish::SetMade(frames, made) => {
                 self.compare.views.pending = false;
                 if let Some(made) = made {
-                    self.compare.views.put(frames, made);
+                    self.compare.views.put(&frames, made);
                 }
             }
             Wish::Probes(Ok(laid)) => {
@@ -127,6 +134,10 @@ impl Studio {
             | Wish::AxisValues(..)
             | Wish::SweepLaid(_)) => self.sweep_wish(wish),
             Wish::Truth { job, source, frames } => self.truth_read(job, source, frames),
+            Wish::Loaded(place, frame) => self.loaded(place, frame),
+            wish @ (Wish::WorldBegun { .. } | Wish::WorldFrame { .. } | Wish::WorldEnded { .. }) => {
+                self.world_wish(wish);
+            }
         }
     }
 
@@ -165,6 +176,7 @@ impl Studio {
             Command::PaneLeft | Command::PaneRight => some && doc.panes.len() > 1,
             Command::PinPane | Command::MutePane | Command::RemovePane => some,
             Command::MarkA | Command::MarkB => some && doc.panes.len() > 1,
+            Command::AddWorld => panes && self.world_beside().is_some(),
             Command::ClearPanes => here && doc.panes.iter().any(|p| !p.pinned),
             Command::ZoomPanesIn | Command::ZoomPanesOut | Command::ZoomPanesWhole => {
                 panes && !doc.panes.is_empty()
@@ -232,6 +244,7 @@ impl Studio {
             Command::AddSweep => self.add_sweep(),
             Command::MeasureFollowing => self.measure_following(),
             Command::MostDifferent => self.most_different(),
+            Command::AddWorld => self.add_world(),
             Command::Export => {
                 let title = self.model().map(|m| m.name.clone()).unwrap_or_default();
                 self.sheet = Some(Sheet::Export(Export { title, ..Export::default() }));
@@ -339,7 +352,11 @@ impl Studio {
             if self.compare.opening.len() >= OPENING_AT_ONCE {
                 break;
             }
-            self.open_source(source.clone());
+            if matches!(source, Source::World { .. }) {
+                self.open_world(source);
+            } else {
+                self.open_source(source.clone());
+            }
         }
         let cells: Vec<Source> = self
             .compare
@@ -349,9 +366,84 @@ impl Studio {
             .flat_map(|s| &s.cells)
             .filter_map(crate::compare::sweep::source_of)
             .collect();
-        self.runs.shrink_opened(|run| {
+        self.runs.shrink_opened(MEMORY_LIMIT, |run| {
             run.state == RunState::Running || wanted.iter().chain(&cells).any(|s| run.find(s).is_some())
         });
+    }
+
+    /// Asks for the frames that are about to be shown and were let go of; keeps memory within [`MEMORY_LIMIT`].
+    pub(super) fn follow_frames(&mut self) {
+        let compare = self.view.screen == Screen::Compare;
+        let looked_at: Vec<(Source, usize)> = match (compare, &self.compare.sweep.laid) {
+            (true, Some(sweep)) if self.view.compare.part == Part::Sweep => {
+                sweep.cells.iter().filter_map(crate::compare::sweep::source_of).map(|s| (s, 0)).collect()
+            }
+            (true, _) => self.compare.doc.get().panes.iter().map(|p| (p.source.clone(), p.offset)).collect(),
+            (false, _) => {
+                let shown = self.runs.shown().map(Run::sources).unwrap_or_default();
+                shown.into_iter().map(|s| (s, 0)).collect()
+            }
+        };
+        let frame = self.transport.frame();
+        let mut near: Vec<(JobId, Which, usize)> = Vec::new();
+        let mut wanted: Vec<(usize, Place, PathBuf)> = Vec::new();
+        let mut tick = 0;
+        for (source, offset) in &looked_at {
+            let Some((run, future)) = self.runs.find(source) else { continue };
+            let imagined = source.imagined();
+            let which = if imagined { Which::Seed(future.seed) } else { Which::Truth };
+            let at = frame.saturating_sub(*offset);
+            near.push((run.job, which, at));
+            tick += future.frame(at).map_or(0, |(f, _)| f.data.len());
+            let ahead = if self.transport.playing() { AHEAD } else { 1 };
+            for step in 0..=ahead {
+                // Behind the last frame of a loop comes the first.
+                let next = frame + step;
+                let all = self.transport.available().max(1);
+                let next = if self.transport.looping() { next % all } else { next };
+                if let Some((index, file)) = future.away(next.saturating_sub(*offset)) {
+                    wanted.push((step, Place { job: run.job, which, index }, file.to_owned()));
+                }
+            }
+        }
+        // What is read ahead must fit beside what is shown.
+        let room = (MEMORY_LIMIT / 2).checked_div(tick).unwrap_or(AHEAD).clamp(1, AHEAD);
+        wanted.retain(|(step, ..)| *step < room);
+        wanted.sort_by_key(|(step, ..)| *step);
+        for (_, place, file) in wanted {
+            if !self.loader.ask(place, file) {
+                break;
+            }
+        }
+        let which_of = |run: &Run, future: &Future| {
+            let truth = run.truth.as_ref().is_some_and(|t| std::ptr::eq(t, future));
+            if truth { Which::Truth } else { Which::Seed(future.seed) }
+        };
+        self.runs.release(MEMORY_LIMIT, |run, future| {
+            let which = which_of(run, future);
+            near.iter().find(|(job, w, _)| *job == run.job && *w == which).map(|(.., at)| *at)
+        });
+    }
+
+    /// A frame was read again.
+    fn loaded(&mut self, place: Place, frame: Result<Arc<Frame>, String>) {
+        self.loader.arrived(place);
+        match frame {
+            Ok(frame) => {
+                let run = self.runs.of_job(place.job);
+                if let Some(future) = run.and_then(|run| run.which_mut(place.which)) {
+                    future.put_back(place.index, frame);
+                }
+            }
+            // Its file is gone. That is said once, and its neighbour stands in for it.
+            Err(why) => {
+                let run = self.runs.of_job(place.job);
+                if let Some(future) = run.and_then(|run| run.which_mut(place.which)) {
+                    future.lose(place.index);
+                }
+                self.log.add(Level::Warn, why, self.now);
+            }
+        }
     }
 
     fn open_source(&mut self, source: Source) {
@@ -365,6 +457,8 @@ impl Studio {
                 self.runs.open(Run::opened(job, &folder, seed, now));
                 self.compare.opening.insert(source);
             }
+            // Opened by `open_world`.
+            Source::World { .. } => {}
             Source::Truth { dataset, episode, at, steps } => {
                 // The size of the pictures is the model's.
                 let Some(contract) = self.contract().cloned() else { return };
@@ -377,10 +471,12 @@ impl Studio {
                 let steps = *steps;
                 self.runs.open(run);
                 self.compare.opening.insert(source.clone());
+                let spill = self.project.scratch().join(format!("recording-{}", run_name(job)));
                 self.background.run(&self.ctx, "truth", move || {
-                    let read = Truth::load(&place, &contract, steps);
-                    let frames = read.map(|t| t.frames.into_iter().map(Arc::new).collect());
-                    let frames = frames.map_err(|failure| failure.text());
+                    let read = Truth::load(&place, &contract, steps)
+                        .and_then(|truth| Ok((spilled(&truth.frames, &spill)?, truth.frames)));
+                    let frames =
+                        read.map(|(files, frames)| (frames, files)).map_err(|failure| failure.text());
                     Some(Message::Compare(Wish::Truth { job, source, frames }))
                 });
             }
@@ -388,12 +484,20 @@ impl Studio {
     }
 
     /// What really happened was read.
-    fn truth_read(&mut self, job: JobId, source: Source, frames: Result<Vec<Arc<Frame>>, String>) {
+    fn truth_read(
+        &mut self,
+        job: JobId,
+        source: Source,
+        frames: Result<(Vec<Arc<Frame>>, Vec<PathBuf>), String>,
+    ) {
         self.compare.opening.remove(&source);
         match frames {
-            Ok(frames) => {
+            Ok((frames, files)) => {
                 if let Some(run) = self.runs.of_job(job) {
                     frames.into_iter().enumerate().for_each(|(i, frame)| run.put_truth(i, frame));
+                    if let Some(truth) = &mut run.truth {
+                        truth.note_files(files);
+                    }
                 }
                 self.end_run(job, RunState::Done);
             }
@@ -434,6 +538,10 @@ impl Studio {
             if !opened {
                 future.folder = folder;
             }
+            // From now on its frames can be let go of and read again.
+            if let (Some(folder), Some(record)) = (&future.folder, &future.record) {
+                future.note_files(picture_files(folder, record));
+            }
         }
     }
 
@@ -442,12 +550,13 @@ impl Studio {
         let Some(run) = self.runs.of_job(run).cloned() else { return };
         self.compare.doc.amend(|doc| {
             for pane in &mut doc.panes {
-                if let Some(kept) =
-                    run.find(&pane.source).filter(|_| matches!(pane.source, Source::Future { .. }))
-                {
-                    if let Some(source) = run.source(kept) {
-                        pane.source = source;
-                    }
+                let Some(source) = pane.source.future() else { continue };
+                let kept = run.find(&source).and_then(|future| run.source(future));
+                if let Some(Source::Future { folder, seed }) = kept {
+                    pane.source = match pane.source {
+                        Source::World { .. } => Source::World { folder, seed },
+                        _ => Source::Future { folder, seed },
+                    };
                 }
             }
         });

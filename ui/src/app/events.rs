@@ -77,7 +77,7 @@ impl Studio {
                     Some(Kind::Open { source }) => self.opened(job, &source),
                     Some(Kind::Again) => self.end_run(job, RunState::Done),
                     Some(Kind::Probe) => self.probe_ended(job, None),
-                    Some(Kind::Keep) => self.order(Order::Refresh),
+                    Some(Kind::Keep { from, to }) => self.kept(&from, &to),
                     Some(Kind::Cell) => {
                         self.end_run(job, RunState::Done);
                         self.cell_ended(job, Ok(()));
@@ -207,6 +207,8 @@ impl Studio {
                 return;
             }
             Some(Kind::Again) => self.end_run(job, RunState::Failed(message.clone(), advice.clone())),
+            // The branches that wait for the copy have no start; why is told below.
+            Some(Kind::Keep { to, .. }) => self.compare.keeping.retain(|(waits, _)| waits != to),
             Some(Kind::Open { source }) => {
                 self.not_opened(job, source.clone(), format!("{message} {advice}"));
                 return;

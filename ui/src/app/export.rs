@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use forerun::compare::numbers::{Numbers, NumbersFile, write};
-use forerun::compare::sheet::{self, Pictures, SheetFile, SheetLook, SheetPane};
+use forerun::compare::sheet::{self, SheetFile, SheetLook, SheetPane};
 
 use super::Studio;
 use crate::compare::export::{Export, ExportKind, Exporting};
@@ -30,10 +30,10 @@ impl Studio {
         let mut out = Vec::new();
         for (place, pane) in doc.panes.iter().enumerate().filter(|(_, p)| !p.muted) {
             let Some((run, future)) = self.runs.find(&pane.source) else { continue };
-            let frames = future.frames();
-            let Some(first) = frames.first().cloned() else { continue };
+            let pictures = future.pictures();
+            let Some(first) = pictures.first().cloned() else { continue };
             // A branch stands still until its time comes.
-            let frames = std::iter::repeat_n(first, pane.offset).chain(frames).collect();
+            let pictures = std::iter::repeat_n(first, pane.offset).chain(pictures).collect();
             let facts = words::facts(self, pane).map(|f| {
                 let refine = fill(&s.world.caption_refine, &[("refine", &f.refine)]);
                 format!("{refine} · {} {}", run.model, f.hash)
@@ -41,10 +41,7 @@ impl Studio {
             let under = words::under(self, s, doc, place);
             let note: Vec<String> = facts.into_iter().chain((!under.is_empty()).then_some(under)).collect();
             let label = words::name(self, s, pane);
-            out.push((
-                pane.id,
-                SheetPane { label, note: note.join(" · "), pictures: Pictures::Memory(frames) },
-            ));
+            out.push((pane.id, SheetPane { label, note: note.join(" · "), pictures }));
         }
         out
     }
@@ -116,7 +113,7 @@ impl Studio {
             });
             let folder = doc.pane(*id).map_or(String::new(), |p| match &p.source {
                 crate::compare::Source::Future { folder, .. } => folder.display().to_string(),
-                crate::compare::Source::Truth { .. } => String::new(),
+                crate::compare::Source::Truth { .. } | crate::compare::Source::World { .. } => String::new(),
             });
             Numbers { label: name(*id), folder, strips: shifted.collect() }
         });

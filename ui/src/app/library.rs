@@ -196,15 +196,37 @@ impl Studio {
         self.sheet = Some(Sheet::Branch(branch));
     }
 
-    /// Imagines the branch that the sheet describes, keeps it in the project's tree, and lays it beside its parent.
-    pub(super) fn branch(&mut self, branch: Branch) {
+    /// Imagines the branch that the sheet describes, keeps it in the project's tree, and lays it beside its parent. A parent
+    /// that nobody has kept yet is copied into the project first, so that the branch's record names a place that stays.
+    pub(super) fn branch(&mut self, mut branch: Branch) {
+        if let Some(to) = self.place_in_project(&branch.folder) {
+            let from = std::mem::replace(&mut branch.folder, to.clone());
+            self.compare.keeping.push((to.clone(), branch));
+            let copying = |kind: &Kind| matches!(kind, Kind::Keep { to: place, .. } if *place == to);
+            if !self.jobs.any(copying) {
+                let (folder, place) = (from.clone(), to.clone());
+                self.request(Kind::Keep { from, to }, |job, _| Request::SaveFuture {
+                    job,
+                    folder,
+                    to: place,
+                });
+            }
+            return;
+        }
         let source = Source::Future { folder: branch.folder.clone(), seed: branch.seed };
-        let parent = self.runs.find(&source).map(|(run, _)| run.spec.clone());
+        let parent = self.runs.find(&source).map(|(run, future)| {
+            let mut spec = run.spec.clone();
+            // What a file or an episode holds is in the record.
+            if let Some(record) = future.record.as_ref().filter(|r| !r.actions.rows.is_empty()) {
+                let (channels, rows) = (record.actions.channels.clone(), record.actions.rows.clone());
+                spec.actions = Actions::Track { channels, rows };
+            }
+            spec
+        });
         let Some(model) = self.model().cloned() else {
             self.log.add(Level::Warn, &self.strings().trouble.no_model, self.now);
             return;
         };
-        self.keep_in_project(&branch.folder);
         let out = self.project.futures().join(run_name(self.link.next_job()));
         let actions = parent.as_ref().map_or(Actions::Free, |p| rest(&p.actions, branch.at, branch.pace));
         let steps = match &actions {
@@ -235,19 +257,35 @@ impl Studio {
         self.view.compare.part = Part::Panes;
     }
 
-    /// Copies a future that nobody has kept yet into the project, so that its branches have a parent after a week, too.
-    fn keep_in_project(&mut self, folder: &Path) {
+    /// Where the project keeps a future that nobody has kept yet: its branches need a parent after a week, too.
+    fn place_in_project(&self, folder: &Path) -> Option<PathBuf> {
         if !folder.starts_with(self.project.scratch()) {
-            return;
+            return None;
         }
         let run = folder.parent().and_then(Path::file_name).unwrap_or_default();
-        let to = self.project.futures().join(run).join(folder.file_name().unwrap_or_default());
-        let kept = self.compare.library.entry(&to).is_some();
-        if !kept && !self.compare.keeping.contains(&to) {
-            self.compare.keeping.insert(to.clone());
-            let from = folder.to_owned();
-            self.request(Kind::Keep, |job, _| Request::SaveFuture { job, folder: from, to });
-        }
+        Some(self.project.futures().join(run).join(folder.file_name().unwrap_or_default()))
+    }
+
+    /// A future was copied into the project: its panes mean the copy from now on, and the branches that waited for it
+    /// start.
+    pub(super) fn kept(&mut self, from: &Path, to: &Path) {
+        self.runs.moved(from, to);
+        self.compare.doc.amend(|doc| {
+            for pane in &mut doc.panes {
+                match &mut pane.source {
+                    Source::Future { folder, .. } | Source::World { folder, .. } if folder == from => {
+                        *folder = to.to_owned();
+                    }
+                    _ => {}
+                }
+            }
+        });
+        self.order(Order::Refresh);
+        let (ready, waiting) =
+            std::mem::take(&mut self.compare.keeping).into_iter().partition(|(place, _)| place == to);
+        self.compare.keeping = waiting;
+        let ready: Vec<(PathBuf, Branch)> = ready;
+        ready.into_iter().for_each(|(_, branch)| self.branch(branch));
     }
 
     /// A name was typed, or the typing was given up.
@@ -304,7 +342,7 @@ pub fn rest(actions: &Actions, at: usize, pace: f32) -> Actions {
             Actions::Track { channels: channels.clone(), rows }
         }
         Actions::Free => Actions::Free,
-        // What a file or an episode holds is not known here; the robot stays where it is.
+        // Without a record nobody knows what a file or an episode holds; the robot stays where it is.
         Actions::Hold | Actions::File(_) | Actions::Episode { .. } => Actions::Hold,
     }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use eframe::egui::Context;
 use forerun::Frame;
+use forerun::compare::picture::Picture;
 
 use super::Studio;
 use crate::compare::numbers::{Measurand, Measured, measure};
 use crate::compare::views::{Middle, SetPictures};
-use crate::compare::{Edit, Part, Source};
-use crate::futures::RunState;
+use crate::compare::{Edit, PaneDoc, Part, Source};
+use crate::futures::{Future, Run, RunState};
 use crate::log::Level;
 use crate::message::{Message, Wish};
 use crate::screens::Screen;
@@ -33,10 +34,10 @@ impl Studio {
     }
 
     /// Panes of the set that take part in its views and numbers, with all their frames.
-    fn members(&self) -> Vec<(u64, Vec<Arc<Frame>>)> {
+    fn members(&self) -> Vec<(u64, Vec<Picture>)> {
         let panes = self.compare.doc.get().panes.iter();
         let futures = panes.filter(|p| !p.muted && matches!(p.source, Source::Future { .. }));
-        futures.filter_map(|p| Some((p.id, self.runs.find(&p.source)?.1.frames()))).collect()
+        futures.filter_map(|p| Some((p.id, self.runs.find(&p.source)?.1.pictures()))).collect()
     }
 
     /// The future in the middle of the set; `None` until it is known.
@@ -94,40 +95,47 @@ impl Studio {
         let doc = self.compare.doc.get();
         let mut panes = Vec::new();
         let mut recorded = None;
+        let mut worlds = Vec::new();
         let mut of = Vec::new();
         for pane in &doc.panes {
             let Some((run, future)) = self.runs.find(&pane.source) else { continue };
             if run.state == RunState::Running {
                 return;
             }
-            let truth = matches!(pane.source, Source::Truth { .. });
-            if pane.muted && !truth {
+            if pane.muted && pane.source.imagined() {
                 continue;
             }
             of.push((pane.id, future.ready(), pane.offset));
-            if truth {
-                recorded = recorded.or(Some((pane, future)));
-            } else {
-                panes.push((pane, future));
+            match &pane.source {
+                Source::Future { .. } => panes.push((pane, run, future)),
+                Source::Truth { .. } => recorded = recorded.or(Some((pane, run, future))),
+                Source::World { .. } => worlds.push((pane, run, future)),
             }
         }
         if of == self.compare.measured_of {
             return;
         }
-        let measurand = |(pane, future): &(&crate::compare::PaneDoc, &crate::futures::Future)| Measurand {
+        let measurand = |(pane, run, future): &(&PaneDoc, &Run, &Future)| Measurand {
             id: pane.id,
-            frames: future.frames(),
+            frames: future.pictures(),
             readings: future.all_readings(),
             offset: pane.offset,
             record: future.record.clone(),
+            colours: run.colours.clone(),
         };
         let panes: Vec<Measurand> = panes.iter().map(measurand).collect();
+        let worlds: Vec<Measurand> = worlds.iter().map(measurand).collect();
         let recorded = recorded.as_ref().map(measurand);
         let truths = self.compare.truths.clone();
         self.compare.measured_of = of;
         self.compare.measuring = true;
         self.background.run(&self.ctx, "numbers", move || {
-            Some(Message::Compare(Wish::Measured(Arc::new(measure(&panes, recorded.as_ref(), &truths)))))
+            Some(Message::Compare(Wish::Measured(Arc::new(measure(
+                &panes,
+                recorded.as_ref(),
+                &worlds,
+                &truths,
+            )))))
         });
     }
 

@@ -14,6 +14,7 @@ mod library;
 mod measure;
 mod run;
 mod sweep;
+mod world_pane;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -44,6 +45,10 @@ use crate::transport::{Input, Transport};
 use crate::widgets::pane::Textures;
 
 pub use run::{StartError, run};
+pub(crate) use run::{display_missing, start_error};
+
+/// Bytes of pictures that are taken from the engine in one frame of the window.
+const MOST_TAKEN: usize = 32 << 20;
 
 /// Seconds without a change after which layout and setup are written.
 const SAVE_AFTER: f64 = 2.0;
@@ -104,6 +109,7 @@ pub struct Studio {
     /// Clocks of the screens that are not shown.
     parked: std::collections::HashMap<Screen, Transport>,
     library: Option<crate::compare::library::Library>,
+    loader: crate::compare::loader::Loader,
     /// Pictures.
     pub textures: Textures,
     /// Where widgets put their messages.
@@ -177,7 +183,8 @@ impl Studio {
             compare: Compare::new(state.compare.clone()),
             parked: Default::default(),
             library: None,
-            textures: Textures::new(render),
+            loader: Default::default(),
+            textures: Textures::new(ctx, render),
             outbox: Outbox::default(),
             now: 0.0,
             imagine_when_ready: false,
@@ -190,6 +197,7 @@ impl Studio {
             may_save,
             shown_theme: None,
         };
+        studio.loader = crate::compare::loader::Loader::new(ctx, &studio.background);
         studio.ask_engine();
         studio.background.sweep(ctx, studio.project.scratch());
         studio
@@ -309,8 +317,15 @@ impl Studio {
     /// Takes what has arrived and carries out what was asked for. Call it before [`Studio::ui`].
     pub fn logic(&mut self, ctx: &Context) {
         self.now = ctx.input(|i| i.time);
+        let mut taken = 0;
         while let Some(packet) = self.link.try_recv() {
+            taken += packet.blobs.iter().map(Vec::len).sum::<usize>();
             self.event(packet);
+            // What a frame of the window does is bounded; the rest waits for the next one.
+            if taken > MOST_TAKEN {
+                ctx.request_repaint();
+                break;
+            }
         }
         self.report_failures();
         while let Some(message) = self.background.try_recv() {
@@ -328,6 +343,7 @@ impl Studio {
         self.follow_setup();
         self.follow_library();
         self.follow_compare();
+        self.follow_frames();
         self.follow_sweep();
         self.follow_gauge();
         self.follow_numbers();
@@ -342,6 +358,7 @@ impl Studio {
     pub fn ui(&mut self, ui: &mut Ui) {
         // The theme may have changed in `logic`, after this `Ui` was made.
         ui.reset_style();
+        self.textures.arrive();
         bars::top_bar(self, ui);
         bars::tray(self, ui);
         bars::rail(self, ui);
@@ -353,6 +370,7 @@ impl Studio {
         toasts::toasts(self, ui.ctx());
         sheets::sheet(self, ui.ctx());
         self.drop_hint(ui);
+        self.textures.depart();
         let ctx = ui.ctx().clone();
         if let Some(size) = ctx.input(|i| i.viewport().inner_rect.map(|r| (r.width(), r.height()))) {
             self.view.size = Some(size);

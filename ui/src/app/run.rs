@@ -32,11 +32,7 @@ pub enum StartError {
 /// When there is no display or no driver; the text says what is missing.
 pub fn run(project: Option<PathBuf>) -> Result<(), StartError> {
     let s = strings(View::default().language);
-    if cfg!(target_os = "linux")
-        && !["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|n| std::env::var_os(n).is_some_and(|v| !v.is_empty()))
-    {
-        return Err(StartError::NoDisplay(s.trouble.no_display.clone()));
-    }
+    display_missing()?;
     if let Some(folder) = project.as_ref().filter(|p| p.exists() && !p.is_dir()) {
         let reason = std::io::Error::from(std::io::ErrorKind::NotADirectory);
         let text = fill(&s.trouble.project_missing, &[("path", &folder.display()), ("reason", &reason)]);
@@ -55,7 +51,8 @@ pub fn run(project: Option<PathBuf>) -> Result<(), StartError> {
         .with_inner_size(size)
         .with_min_inner_size([720.0, 480.0])
         .with_drag_and_drop(true);
-    let options = eframe::NativeOptions { viewport, ..Default::default() };
+    // Pictures are shown as they are: dithering would change single levels.
+    let options = eframe::NativeOptions { viewport, dithering: false, ..Default::default() };
     let result = eframe::run_native(
         "forerun",
         options,
@@ -72,12 +69,26 @@ pub fn run(project: Option<PathBuf>) -> Result<(), StartError> {
             )))
         }),
     );
-    result.map_err(|error| {
-        let text = error.to_string();
-        match error {
-            eframe::Error::WinitEventLoop(_) => StartError::NoDisplay(s.trouble.no_display.clone()),
-            eframe::Error::Wgpu(_) => StartError::NoDriver(s.trouble.no_driver.clone()),
-            _ => StartError::Other(fill(&s.trouble.no_window, &[("reason", &text)])),
-        }
-    })
+    result.map_err(start_error)
+}
+
+/// That there is no display, where that can be told before anything is tried.
+pub(crate) fn display_missing() -> Result<(), StartError> {
+    let set = |n: &str| std::env::var_os(n).is_some_and(|v| !v.is_empty());
+    if cfg!(target_os = "linux") && !["DISPLAY", "WAYLAND_DISPLAY"].into_iter().any(set) {
+        let s = strings(View::default().language);
+        return Err(StartError::NoDisplay(s.trouble.no_display.clone()));
+    }
+    Ok(())
+}
+
+/// Why no window was opened, in one sentence.
+pub(crate) fn start_error(error: eframe::Error) -> StartError {
+    let s = strings(View::default().language);
+    let text = error.to_string();
+    match error {
+        eframe::Error::WinitEventLoop(_) => StartError::NoDisplay(s.trouble.no_display.clone()),
+        eframe::Error::Wgpu(_) => StartError::NoDriver(s.trouble.no_driver.clone()),
+        _ => StartError::Other(fill(&s.trouble.no_window, &[("reason", &text)])),
+    }
 }

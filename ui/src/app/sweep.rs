@@ -118,7 +118,7 @@ impl Studio {
         let Some(number) = sweep.of_job(job) else { return };
         let folder = sweep.cells.get(number).and_then(source_of).and_then(|s| match s {
             crate::compare::Source::Future { folder, .. } => Some(folder),
-            crate::compare::Source::Truth { .. } => None,
+            _ => None,
         });
         let state = match (end, folder) {
             (Ok(()), Some(folder)) => CellState::Done { folder },

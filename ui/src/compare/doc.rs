@@ -29,6 +29,30 @@ pub enum Source {
         /// Frames after it.
         steps: usize,
     },
+    /// The virtual world beside a future: its start and its numbers, and physics instead of the model.
+    World {
+        /// Folder of the future.
+        folder: PathBuf,
+        /// Its seed.
+        seed: u64,
+    },
+}
+
+impl Source {
+    /// The future that this is, or that it runs beside.
+    pub fn future(&self) -> Option<Source> {
+        match self {
+            Self::Future { folder, seed } | Self::World { folder, seed } => {
+                Some(Self::Future { folder: folder.clone(), seed: *seed })
+            }
+            Self::Truth { .. } => None,
+        }
+    }
+
+    /// Whether a model imagined it.
+    pub fn imagined(&self) -> bool {
+        matches!(self, Self::Future { .. })
+    }
 }
 
 /// A pane.

@@ -5,6 +5,7 @@ pub mod doc;
 pub mod export;
 pub mod follow;
 pub mod library;
+pub mod loader;
 pub mod numbers;
 pub mod set;
 pub mod sweep;

@@ -16,6 +16,7 @@ use super::sweep::SweepState;
 use super::thumbs::Thumbs;
 use super::views::Views;
 use crate::history::History;
+use crate::shell::sheets::Branch;
 
 /// Largest factor of zoom.
 pub const MAX_ZOOM: f32 = 32.0;
@@ -99,8 +100,8 @@ pub struct Compare {
     pub renaming: Option<(u64, String)>,
     /// What was typed to search.
     pub query: String,
-    /// Folders that futures have been copied to in this session.
-    pub keeping: HashSet<PathBuf>,
+    /// Branches that wait until their parent has been copied into the project, with the folder of the copy.
+    pub keeping: Vec<(PathBuf, Branch)>,
     /// The sweep.
     pub sweep: SweepState,
     /// The action-following gauge.
@@ -135,7 +136,7 @@ impl Compare {
             chosen: None,
             renaming: None,
             query: String::new(),
-            keeping: HashSet::new(),
+            keeping: Vec::new(),
             sweep: SweepState::default(),
             follow: Follow::default(),
             follow_blobs: Vec::new(),

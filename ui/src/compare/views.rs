@@ -1,10 +1,11 @@
 //! Pictures that are made of several futures: what was computed last, so that nothing is computed twice.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use forerun::Frame;
 use forerun::compare::diff::{self, PairView};
+use forerun::compare::picture::Picture;
 use forerun::compare::set::{Distances, SetView};
 use forerun::failure::Failure;
 
@@ -45,12 +46,15 @@ pub struct Middle {
 }
 
 impl Middle {
-    /// Computes it for panes with their frames. Takes long for many futures: not for the window's thread.
-    pub fn new(panes: &[(u64, Vec<Arc<Frame>>)]) -> Self {
+    /// Computes it for panes with their frames; one that cannot be read takes no part. Takes long for many futures: not
+    /// for the window's thread.
+    pub fn new(panes: &[(u64, Vec<Picture>)]) -> Self {
         let mut distances = Distances::new(panes.len());
         let longest = panes.iter().map(|(_, f)| f.len()).max().unwrap_or(0);
         for index in (0..longest).step_by(longest.div_ceil(FRAMES).max(1)) {
-            distances.add(&panes.iter().map(|(_, f)| f.get(index).map(AsRef::as_ref)).collect::<Vec<_>>());
+            let read = |(_, f): &(u64, Vec<Picture>)| f.get(index).and_then(|p| p.read().ok());
+            let frames: Vec<Option<Arc<Frame>>> = panes.iter().map(read).collect();
+            distances.add(&frames.iter().map(Option::as_deref).collect::<Vec<_>>());
         }
         let id = |i: usize| panes.get(i).map(|(id, _)| *id);
         Self {
@@ -65,7 +69,8 @@ impl Middle {
 #[derive(Clone, Debug, Default)]
 pub struct Views {
     pair: Option<(PairView, [Arc<Frame>; 2], bool, Arc<Frame>)>,
-    sets: VecDeque<(Vec<Arc<Frame>>, SetPictures)>,
+    /// By the frames that they were made of, which this does not keep in memory.
+    sets: VecDeque<(Vec<Weak<Frame>>, SetPictures)>,
     /// The set that is being computed.
     pub pending: bool,
     /// Distances of the set's futures.
@@ -78,6 +83,11 @@ pub struct Views {
 
 fn same(a: &[Arc<Frame>], b: &[Arc<Frame>]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+/// As [`same`]; what a weak pointer points to is not used again for another frame while the pointer is there.
+fn were(a: &[Weak<Frame>], b: &[Arc<Frame>]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| std::ptr::eq(a.as_ptr(), Arc::as_ptr(b)))
 }
 
 impl Views {
@@ -106,7 +116,7 @@ impl Views {
 
     /// What was computed for these frames.
     pub fn set(&self, frames: &[Arc<Frame>]) -> Option<&SetPictures> {
-        self.sets.iter().find(|(of, _)| same(of, frames)).map(|(_, pictures)| pictures)
+        self.sets.iter().find(|(of, _)| were(of, frames)).map(|(_, pictures)| pictures)
     }
 
     /// The newest result, to be shown until the right one is there.
@@ -115,11 +125,11 @@ impl Views {
     }
 
     /// Keeps a result.
-    pub fn put(&mut self, frames: Vec<Arc<Frame>>, pictures: SetPictures) {
+    pub fn put(&mut self, frames: &[Arc<Frame>], pictures: SetPictures) {
         if self.sets.len() >= KEPT {
             self.sets.pop_front();
         }
-        self.sets.push_back((frames, pictures));
+        self.sets.push_back((frames.iter().map(Arc::downgrade).collect(), pictures));
     }
 }
 
@@ -136,19 +146,20 @@ mod tests {
     fn results_are_found_by_the_very_frames() {
         let mut views = Views::default();
         let frames = vec![grey(10), grey(20)];
-        views.put(frames.clone(), SetPictures::new(&frames).unwrap());
+        views.put(&frames, SetPictures::new(&frames).unwrap());
         assert_eq!(views.set(&frames).unwrap().mean.data[0], 15);
         assert!(views.set(&[grey(10), grey(20)]).is_none(), "equal pictures are not the same pictures");
         for i in 0..200u8 {
             let other = vec![grey(i), grey(i)];
-            views.put(other.clone(), SetPictures::new(&other).unwrap());
+            views.put(&other, SetPictures::new(&other).unwrap());
         }
         assert!(views.sets.len() <= KEPT);
     }
 
     #[test]
     fn the_middle_and_the_ends_of_a_set_are_found() {
-        let pane = |id, levels: &[u8]| (id, levels.iter().map(|l| grey(*l)).collect::<Vec<_>>());
+        let pane =
+            |id, levels: &[u8]| (id, levels.iter().map(|l| Picture::Here(grey(*l))).collect::<Vec<_>>());
         let middle = Middle::new(&[pane(7, &[0, 0]), pane(8, &[0, 9]), pane(9, &[0, 40])]);
         assert_eq!((middle.median, middle.farthest), (Some(8), Some((7, 9))));
         assert_eq!(middle.of, [(7, 2), (8, 2), (9, 2)]);

@@ -7,6 +7,7 @@ use eframe::egui::{
 
 use crate::app::{EngineState, Studio};
 use crate::commands::Command;
+use crate::futures::MEMORY_LIMIT;
 use crate::i18n::{Strings, fill};
 use crate::icons::Icon;
 use crate::jobs::{Job, Kind};
@@ -225,8 +226,22 @@ pub fn tray(app: &mut Studio, ui: &mut Ui) {
             if more > 0 {
                 ui.label(RichText::new(format!("+{more}")).small().color(*t.text_soft));
             }
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| memory(app, ui, s));
         });
     });
+}
+
+/// What the frames in memory take, and how much they may take.
+fn memory(app: &Studio, ui: &mut Ui, s: &Strings) {
+    let used = app.runs.bytes();
+    if used == 0 {
+        return;
+    }
+    let t = tokens(ui);
+    let megabytes = |bytes: usize| bytes.div_ceil(1 << 20);
+    let text = fill(&s.compare.memory, &[("used", &megabytes(used)), ("limit", &megabytes(MEMORY_LIMIT))]);
+    let colour = if used > MEMORY_LIMIT { *t.warn } else { *t.text_faint };
+    ui.label(RichText::new(text).small().color(colour)).on_hover_text(&s.compare.memory_tip);
 }
 
 /// What a job does, in words.
@@ -237,7 +252,7 @@ pub fn job_name<'a>(s: &'a Strings, kind: &Kind) -> &'a str {
         Kind::ReadStart | Kind::Truth { .. } | Kind::Open { .. } => &s.jobs.reading,
         Kind::Warm => &s.jobs.loading,
         Kind::List => &s.jobs.listing,
-        Kind::Save { .. } | Kind::Keep => &s.jobs.saving,
+        Kind::Save { .. } | Kind::Keep { .. } => &s.jobs.saving,
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod basic;
 pub mod curve_editor;
 pub mod grid;
+mod lift;
 pub mod pair_view;
 pub mod pane;
 pub mod slider;

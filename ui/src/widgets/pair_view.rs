@@ -2,9 +2,8 @@
 //! formulas ([`forerun::compare::diff`]).
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use super::pane::upload;
+use super::pane::{enlarge, upload};
 use eframe::egui::{PaintCallbackInfo, Rect};
 use eframe::egui_wgpu::{CallbackResources, CallbackTrait, ScreenDescriptor, wgpu};
 use forerun::Frame;
@@ -17,10 +16,8 @@ const UNIFORMS: u64 = 48;
 pub struct PairCallback {
     /// Views that are on the screen at once have numbers of their own: all are prepared before any is painted.
     pub slot: u64,
-    /// The first picture.
-    pub a: Arc<Frame>,
-    /// The second one, of the same size.
-    pub b: Arc<Frame>,
+    /// The two pictures, of one size, pixel by pixel.
+    pub pictures: [wgpu::Texture; 2],
     /// How they are looked at.
     pub view: PairView,
     /// Seconds of the clock, for the flicker.
@@ -32,12 +29,17 @@ pub struct PairCallback {
 }
 
 impl PairCallback {
+    fn size(&self) -> (u32, u32) {
+        let [a, _] = &self.pictures;
+        (a.width(), a.height())
+    }
+
     fn uniforms(&self) -> [u8; UNIFORMS as usize] {
         let (mut mode, mut flag, mut share, mut gain, mut line) = (4u32, 0u32, 0u32, 1.0f32, 0.0f32);
         match self.view {
             PairView::Wipe { at, axis } => {
                 let level = axis == WipeAxis::Level;
-                let extent = if level { self.a.height } else { self.a.width };
+                let extent = if level { self.size().1 } else { self.size().0 };
                 (mode, flag) = (0, u32::from(level));
                 line = at.clamp(0.0, 1.0) * extent as f32;
             }
@@ -50,7 +52,7 @@ impl PairCallback {
         let part = [self.part.left(), self.part.top(), self.part.width(), self.part.height()];
         let words = [mode, flag, share, gain.to_bits(), line.to_bits(), self.scale.to_bits()]
             .into_iter()
-            .chain([self.a.width as u32, self.a.height as u32])
+            .chain([self.size().0, self.size().1])
             .chain(part.map(f32::to_bits));
         for (bytes, word) in out.chunks_exact_mut(4).zip(words) {
             bytes.copy_from_slice(&word.to_le_bytes());
@@ -69,9 +71,7 @@ struct PairGpu {
 
 struct SlotGpu {
     uniforms: wgpu::Buffer,
-    textures: [wgpu::Texture; 2],
-    size: [usize; 2],
-    shown: [Option<Arc<Frame>>; 2],
+    pictures: [wgpu::Texture; 2],
     group: wgpu::BindGroup,
 }
 
@@ -158,30 +158,23 @@ fn make_texture(device: &wgpu::Device, size: [usize; 2]) -> wgpu::Texture {
 
 impl PairGpu {
     fn prepare(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, call: &PairCallback) {
-        let size = [call.a.width.max(1), call.a.height.max(1)];
-        if self.slots.get(&call.slot).is_none_or(|s| s.size != size) {
-            let slot = self.make_slot(device, size);
+        if self.slots.get(&call.slot).is_none_or(|s| s.pictures != call.pictures) {
+            let slot = self.make_slot(device, &call.pictures);
             self.slots.insert(call.slot, slot);
         }
-        let Some(slot) = self.slots.get_mut(&call.slot) else { return };
-        for ((texture, shown), frame) in slot.textures.iter().zip(&mut slot.shown).zip([&call.a, &call.b]) {
-            if !shown.as_ref().is_some_and(|s| Arc::ptr_eq(s, frame)) {
-                upload(queue, texture, size, &super::pane::enlarge(frame, 1));
-                *shown = Some(frame.clone());
-            }
+        if let Some(slot) = self.slots.get(&call.slot) {
+            queue.write_buffer(&slot.uniforms, 0, &call.uniforms());
         }
-        queue.write_buffer(&slot.uniforms, 0, &call.uniforms());
     }
 
-    fn make_slot(&self, device: &wgpu::Device, size: [usize; 2]) -> SlotGpu {
+    fn make_slot(&self, device: &wgpu::Device, pictures: &[wgpu::Texture; 2]) -> SlotGpu {
         let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("pair"),
             size: UNIFORMS,
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let textures = [make_texture(device, size), make_texture(device, size)];
-        let [a, b] = textures.each_ref().map(|t| t.create_view(&wgpu::TextureViewDescriptor::default()));
+        let [a, b] = pictures.each_ref().map(|t| t.create_view(&wgpu::TextureViewDescriptor::default()));
         let entry = |binding, resource| wgpu::BindGroupEntry { binding, resource };
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("pair"),
@@ -193,7 +186,7 @@ impl PairGpu {
                 entry(3, wgpu::BindingResource::TextureView(&self.colours)),
             ],
         });
-        SlotGpu { uniforms, textures, size, shown: [None, None], group }
+        SlotGpu { uniforms, pictures: pictures.clone(), group }
     }
 
     fn paint(&self, slot: u64, pass: &mut wgpu::RenderPass<'_>) {
@@ -232,13 +225,21 @@ impl CallbackTrait for PairCallback {
     }
 }
 
+/// A picture as the shaders take it. Waits for nothing, but converts and copies: for tests.
+pub fn picture(device: &wgpu::Device, queue: &wgpu::Queue, frame: &Frame) -> wgpu::Texture {
+    let size = [frame.width.max(1), frame.height.max(1)];
+    let texture = make_texture(device, size);
+    upload(queue, &texture, size, &enlarge(frame, 1));
+    texture
+}
+
 /// Draws a view at the size of its pictures with the shader and reads it back: what is on the screen, pixel by pixel.
 /// For tests and exports; it waits for the device.
 ///
 /// # Errors
 /// The device is lost or too slow; in words.
 pub fn read_back(device: &wgpu::Device, queue: &wgpu::Queue, call: &PairCallback) -> Result<Frame, String> {
-    let size = [call.a.width, call.a.height];
+    let size = [call.size().0 as usize, call.size().1 as usize];
     let format = wgpu::TextureFormat::Rgba8Unorm;
     let mut resources = CallbackResources::default();
     install(device, queue, format, &mut resources);

@@ -1,7 +1,7 @@
 //! Pictures of the panes: textures that are made once and written again for each frame.
 //!
-//! In the window, frames go straight into wgpu textures with `write_texture` (measured: half the cost of egui's own
-//! textures, which are made anew for every full update). Without a graphics device (tests) egui's textures serve.
+//! In the window, a thread of its own turns frames into textures ([`super::lift`]); all panes change together, when the
+//! last of them is there. Without a graphics device (tests) egui's textures serve, written at once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,10 +12,13 @@ use eframe::egui::{Color32, ColorImage, Context, Rect, TextureHandle, TextureId,
 use eframe::egui_wgpu::{RenderState, wgpu};
 use forerun::Frame;
 
+use super::lift::{Lift, Load};
 use crate::theme;
 
 /// Largest factor by which a picture is enlarged pixel by pixel before the graphics card smooths its edges.
 const MAX_SCALE: usize = 6;
+/// Textures above this number are let go of when they are not on the screen.
+const MOST: usize = 400;
 
 /// Identity of a picture on the screen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +33,8 @@ pub enum Slot {
     Compare(u64, bool),
     /// A view of a pair or of the whole set.
     View,
+    /// The first (`false`) or second picture of a pair, for the shaders.
+    Pair(bool),
     /// A small picture of a file.
     Thumb(std::path::PathBuf),
     /// A cell of the sweep.
@@ -40,37 +45,60 @@ pub enum Slot {
     Scene(usize, bool),
 }
 
+/// A texture of the graphics card.
+struct Face {
+    texture: wgpu::Texture,
+    id: TextureId,
+    size: [usize; 2],
+}
+
+/// What the graphics card shows in a slot.
+#[derive(Default)]
+struct Gpu {
+    /// What is drawn, and the frame and scale that it holds.
+    front: Option<(Face, Arc<Frame>, usize)>,
+    /// What the thread writes.
+    back: Option<Face>,
+    /// What should be drawn.
+    wanted: Option<(Arc<Frame>, usize)>,
+}
+
 enum Sink {
-    Gpu { texture: wgpu::Texture, id: TextureId, size: [usize; 2] },
-    Egui(TextureHandle),
+    Gpu(Gpu),
+    Egui { handle: TextureHandle, shown: Arc<Frame>, scale: usize },
 }
 
 struct Entry {
     sink: Sink,
-    shown: Arc<Frame>,
-    scale: usize,
+    /// Pass in which it was last drawn.
+    used: u64,
 }
 
 /// All textures of the window.
 #[derive(Default)]
 pub struct Textures {
     render: Option<RenderState>,
+    lift: Option<Lift>,
     entries: HashMap<Slot, Entry>,
+    pass: u64,
+    /// What the thread is at: slot, back texture, frame and scale.
+    flying: Vec<(Slot, TextureId, Arc<Frame>, usize)>,
 }
 
 impl Textures {
     /// Textures of a window that is drawn with `render`.
-    pub fn new(render: Option<RenderState>) -> Self {
+    pub fn new(ctx: &Context, render: Option<RenderState>) -> Self {
         if let Some(render) = &render {
             let resources = &mut render.renderer.write().callback_resources;
             super::pair_view::install(&render.device, &render.queue, render.target_format, resources);
         }
-        Self { render, entries: HashMap::new() }
+        let lift = render.as_ref().map(|r| Lift::new(ctx, r.queue.clone()));
+        Self { render, lift, ..Self::default() }
     }
 
-    /// The texture that shows `frame` at `size` points. With `smooth` the picture is softened; else each of its
-    /// pixels stays a sharp square at any size: it is enlarged by a whole factor first, and only the last bit is
-    /// interpolated.
+    /// The texture that shows `frame` at `size` points; while it is being made, the one that was shown before, if any.
+    /// With `smooth` the picture is softened; else each of its pixels stays a sharp square at any size: it is enlarged
+    /// by a whole factor first, and only the last bit is interpolated.
     pub fn get(
         &mut self,
         ctx: &Context,
@@ -78,28 +106,102 @@ impl Textures {
         frame: &Arc<Frame>,
         width: f32,
         smooth: bool,
-    ) -> TextureId {
+    ) -> Option<TextureId> {
         let wanted = (width * ctx.pixels_per_point() / frame.width.max(1) as f32).ceil();
         let scale = if smooth { 1 } else { (wanted as usize).clamp(1, MAX_SCALE) };
-        if let Some(entry) = self.entries.get(&slot) {
-            if Arc::ptr_eq(&entry.shown, frame) && entry.scale == scale {
-                return entry.sink.id();
-            }
+        if self.lift.is_some() {
+            let gpu = self.want(slot, frame, scale)?;
+            return gpu.front.as_ref().map(|(face, ..)| face.id);
         }
-        let pixels = enlarge(frame, scale);
-        let size = [frame.width * scale, frame.height * scale];
+        let used = self.pass;
         if let Some(entry) = self.entries.get_mut(&slot) {
-            if entry.sink.write(self.render.as_ref(), size, &pixels) {
-                entry.shown = frame.clone();
-                entry.scale = scale;
-                return entry.sink.id();
+            if let Sink::Egui { handle, shown, scale: of } = &mut entry.sink {
+                if !Arc::ptr_eq(shown, frame) || *of != scale {
+                    handle.set(image(frame, scale), TextureOptions::LINEAR);
+                    (*shown, *of) = (frame.clone(), scale);
+                }
+                entry.used = used;
+                return Some(handle.id());
             }
         }
-        self.free(&slot);
-        let sink = Sink::new(ctx, self.render.as_ref(), size, &pixels);
-        let id = sink.id();
-        self.entries.insert(slot, Entry { sink, shown: frame.clone(), scale });
-        id
+        let handle = ctx.load_texture("pane", image(frame, scale), TextureOptions::LINEAR);
+        let id = handle.id();
+        self.entries.insert(slot, Entry { sink: Sink::Egui { handle, shown: frame.clone(), scale }, used });
+        Some(id)
+    }
+
+    /// Textures of two frames of one size, pixel by pixel, for the shaders of the pair views; `None` until the first two
+    /// are there. They always change together.
+    pub fn pair(&mut self, a: &Arc<Frame>, b: &Arc<Frame>) -> Option<[wgpu::Texture; 2]> {
+        for (second, frame) in [(false, a), (true, b)] {
+            self.want(Slot::Pair(second), frame, 1);
+        }
+        let front = |second| match self.entries.get(&Slot::Pair(second)).map(|e| &e.sink) {
+            Some(Sink::Gpu(gpu)) => gpu.front.as_ref().map(|(face, ..)| (face.texture.clone(), face.size)),
+            _ => None,
+        };
+        let ((a, of_a), (b, of_b)) = (front(false)?, front(true)?);
+        (of_a == of_b).then_some([a, b])
+    }
+
+    fn want(&mut self, slot: Slot, frame: &Arc<Frame>, scale: usize) -> Option<&Gpu> {
+        let new = || Entry { sink: Sink::Gpu(Gpu::default()), used: 0 };
+        let entry = self.entries.entry(slot).or_insert_with(new);
+        entry.used = self.pass;
+        let Sink::Gpu(gpu) = &mut entry.sink else { return None };
+        gpu.wanted = Some((frame.clone(), scale));
+        Some(gpu)
+    }
+
+    /// Shows what the thread has finished. Call it before anything is drawn.
+    pub fn arrive(&mut self) {
+        self.pass += 1;
+        if self.flying.is_empty() || !self.lift.as_ref().is_some_and(Lift::landed) {
+            return;
+        }
+        for (slot, id, frame, scale) in std::mem::take(&mut self.flying) {
+            let Some(Entry { sink: Sink::Gpu(gpu), .. }) = self.entries.get_mut(&slot) else { continue };
+            let Some(face) = gpu.back.take_if(|face| face.id == id) else { continue };
+            gpu.back = gpu.front.replace((face, frame, scale)).map(|(face, ..)| face);
+        }
+    }
+
+    /// Gives the thread everything that is to be shown and is not yet. Call it when all was drawn. While the thread is at
+    /// work nothing new is given to it: what is wanted by then is the newest.
+    pub fn depart(&mut self) {
+        if self.entries.len() > MOST {
+            let drawn: std::collections::HashSet<Slot> =
+                self.entries.iter().filter(|(_, e)| e.used == self.pass).map(|(s, _)| s.clone()).collect();
+            self.retain(|slot| drawn.contains(slot));
+        }
+        if !self.flying.is_empty() {
+            return;
+        }
+        let (Some(lift), Some(render)) = (&self.lift, &self.render) else { return };
+        let mut loads = Vec::new();
+        for (slot, entry) in &mut self.entries {
+            let Sink::Gpu(gpu) = &mut entry.sink else { continue };
+            let Some((frame, scale)) = gpu.wanted.take() else { continue };
+            let same = |(_, f, s): &(Face, Arc<Frame>, usize)| Arc::ptr_eq(f, &frame) && *s == scale;
+            if gpu.front.as_ref().is_some_and(same) {
+                continue;
+            }
+            let size = [frame.width * scale, frame.height * scale];
+            if let Some(old) = gpu.back.take_if(|face| face.size != size) {
+                render.renderer.write().free_texture(&old.id);
+            }
+            let back = gpu.back.get_or_insert_with(|| make(render, size));
+            self.flying.push((slot.clone(), back.id, frame.clone(), scale));
+            loads.push(Load { texture: back.texture.clone(), frame, scale });
+        }
+        if !loads.is_empty() && !lift.take(loads) {
+            self.flying.clear();
+        }
+    }
+
+    /// Whether everything that was asked for in the last frame is on the screen.
+    pub fn settled(&self) -> bool {
+        self.flying.is_empty()
     }
 
     /// The device that the window is drawn with; `None` in windows without one.
@@ -109,71 +211,45 @@ impl Textures {
 
     /// The picture that a slot shows.
     pub fn shown(&self, slot: &Slot) -> Option<&Arc<Frame>> {
-        self.entries.get(slot).map(|e| &e.shown)
+        match &self.entries.get(slot)?.sink {
+            Sink::Gpu(gpu) => gpu.front.as_ref().map(|(_, frame, _)| frame),
+            Sink::Egui { shown, .. } => Some(shown),
+        }
     }
 
     /// Lets go of the textures of slots that `keep` refuses.
     pub fn retain(&mut self, keep: impl Fn(&Slot) -> bool) {
-        let gone: Vec<Slot> = self.entries.keys().filter(|s| !keep(s)).cloned().collect();
-        for slot in gone {
-            self.free(&slot);
-        }
-    }
-
-    fn free(&mut self, slot: &Slot) {
-        if let Some(Entry { sink: Sink::Gpu { id, .. }, .. }) = self.entries.remove(slot) {
-            if let Some(render) = &self.render {
-                render.renderer.write().free_texture(&id);
+        let render = self.render.as_ref();
+        self.entries.retain(|slot, entry| {
+            let stays = keep(slot);
+            if let (false, Sink::Gpu(gpu), Some(render)) = (stays, &mut entry.sink, render) {
+                let faces = gpu.front.take().map(|(face, ..)| face).into_iter().chain(gpu.back.take());
+                faces.for_each(|face| render.renderer.write().free_texture(&face.id));
             }
-        }
+            stays
+        });
     }
 }
 
-impl Sink {
-    fn new(ctx: &Context, render: Option<&RenderState>, size: [usize; 2], pixels: &[u8]) -> Self {
-        let Some(render) = render else {
-            let image = ColorImage::from_rgba_premultiplied(size, pixels);
-            return Self::Egui(ctx.load_texture("pane", image, TextureOptions::LINEAR));
-        };
-        let texture = render.device.create_texture(&wgpu::TextureDescriptor {
-            label: Some("pane"),
-            size: extent(size),
-            mip_level_count: 1,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            // The window works in gamma space, so colours pass through as they are.
-            format: wgpu::TextureFormat::Rgba8Unorm,
-            usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
-            view_formats: &[],
-        });
-        let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
-        let id =
-            render.renderer.write().register_native_texture(&render.device, &view, wgpu::FilterMode::Linear);
-        upload(&render.queue, &texture, size, pixels);
-        Self::Gpu { texture, id, size }
-    }
+fn image(frame: &Frame, scale: usize) -> ColorImage {
+    ColorImage::from_rgba_premultiplied([frame.width * scale, frame.height * scale], &enlarge(frame, scale))
+}
 
-    fn id(&self) -> TextureId {
-        match self {
-            Self::Gpu { id, .. } => *id,
-            Self::Egui(handle) => handle.id(),
-        }
-    }
-
-    /// Shows other pixels; `false` when the texture has another size and must be made anew.
-    fn write(&mut self, render: Option<&RenderState>, size: [usize; 2], pixels: &[u8]) -> bool {
-        match (self, render) {
-            (Self::Gpu { texture, size: own, .. }, Some(render)) if *own == size => {
-                upload(&render.queue, texture, size, pixels);
-                true
-            }
-            (Self::Egui(handle), _) => {
-                handle.set(ColorImage::from_rgba_premultiplied(size, pixels), TextureOptions::LINEAR);
-                true
-            }
-            _ => false,
-        }
-    }
+fn make(render: &RenderState, size: [usize; 2]) -> Face {
+    let texture = render.device.create_texture(&wgpu::TextureDescriptor {
+        label: Some("pane"),
+        size: extent(size),
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        // The window works in gamma space, so colours pass through as they are.
+        format: wgpu::TextureFormat::Rgba8Unorm,
+        usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
+        view_formats: &[],
+    });
+    let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+    let id = render.renderer.write().register_native_texture(&render.device, &view, wgpu::FilterMode::Linear);
+    Face { texture, id, size }
 }
 
 pub(super) fn extent(size: [usize; 2]) -> wgpu::Extent3d {
@@ -218,8 +294,9 @@ pub(super) fn enlarge(frame: &Frame, scale: usize) -> Vec<u8> {
     out
 }
 
-/// Draws the part `uv` (0..=1) of a texture into `rect`, with rounded corners.
-pub fn picture_part(ui: &Ui, id: TextureId, rect: Rect, uv: Rect, tint: Color32) {
+/// Draws the part `uv` (0..=1) of a texture into `rect`, with rounded corners; nothing while there is no texture yet.
+pub fn picture_part(ui: &Ui, id: Option<TextureId>, rect: Rect, uv: Rect, tint: Color32) {
+    let Some(id) = id else { return };
     let shape = RectShape::filled(rect, theme::RADIUS, tint).with_texture(id, uv);
     ui.painter().add(shape);
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use eframe::egui;
+use eframe::egui_wgpu::RenderState;
 use egui_kittest::Harness;
+use egui_kittest::wgpu::{WgpuTestRenderer, create_render_state, default_wgpu_setup};
 use forerun::engine::protocol::{Event, ImagineSpec, JobId, ModelInfo, Packet, Reading, Request};
 use forerun::models::{Channel, ChannelMode, Contract, FrameSpec};
 use forerun_ui::app::Studio;
@@ -59,6 +61,18 @@ impl Wire {
     }
 }
 
+/// A device to draw with: the software driver where there is one. Without any, the test says so; in CI it fails.
+pub fn device() -> Option<RenderState> {
+    let made = std::panic::catch_unwind(|| create_render_state(default_wgpu_setup(), Default::default()));
+    if made.is_err() {
+        let text =
+            "no Vulkan or OpenGL driver was found (Debian: apt install mesa-vulkan-drivers libvulkan1)";
+        assert!(std::env::var_os("CI").is_none(), "{text}");
+        eprintln!("SKIPPED: {text}");
+    }
+    made.ok()
+}
+
 /// A person who chooses these files in every dialog.
 pub struct Chooses(pub Vec<PathBuf>);
 
@@ -90,6 +104,7 @@ pub struct State {
     wire: Wire,
     project: PathBuf,
     picks: Vec<PathBuf>,
+    render: Option<RenderState>,
     pub app: Option<Studio>,
 }
 
@@ -169,9 +184,31 @@ impl Window {
 
     /// A window on the project in `folder`.
     pub fn in_folder(size: [f32; 2], picks: Vec<PathBuf>, folder: tempfile::TempDir) -> Self {
+        Self::build(size, picks, folder, None)
+    }
+
+    /// A window that is drawn with a graphics device, as a person's is: textures come from their thread, shaders run.
+    pub fn on_device(size: [f32; 2], device: RenderState) -> Self {
+        let mut window = Self::build(size, Vec::new(), tempfile::tempdir().unwrap(), Some(device));
+        window.answer_start();
+        window
+    }
+
+    fn build(
+        size: [f32; 2],
+        picks: Vec<PathBuf>,
+        folder: tempfile::TempDir,
+        render: Option<RenderState>,
+    ) -> Self {
         let wire = Wire::default();
-        let state = State { wire: wire.clone(), project: folder.path().to_owned(), picks, app: None };
-        let harness = Harness::builder()
+        let project = folder.path().to_owned();
+        let state = State { wire: wire.clone(), project, picks, render: render.clone(), app: None };
+        let builder = Harness::builder();
+        let builder = match render {
+            Some(device) => builder.renderer(WgpuTestRenderer::from_render_state(device)),
+            None => builder,
+        };
+        let harness = builder
             .with_size(size)
             .with_max_steps(12)
             .with_context_setup(|ctx| {
@@ -227,6 +264,16 @@ impl Window {
 
     /// Imagines `futures` futures of `steps` frames on the World screen, whole; each frame has a level of its own.
     pub fn run_seeds(&mut self, futures: usize, steps: usize) -> (JobId, ImagineSpec) {
+        self.run_pictures(futures, steps, |seed, index| picture(level(seed, index)))
+    }
+
+    /// The same with other pictures, by seed and frame.
+    pub fn run_pictures(
+        &mut self,
+        futures: usize,
+        steps: usize,
+        drawn: impl Fn(u64, usize) -> Vec<u8>,
+    ) -> (JobId, ImagineSpec) {
         self.app().setup.edit("test", |s| {
             s.apply(forerun_ui::doc::Edit::Prompt("push".into()));
             s.futures = futures;
@@ -245,7 +292,7 @@ impl Window {
                     height: SIDE,
                     reading: Reading { values },
                 };
-                self.wire.tell(event, vec![picture(level(*seed, index))]);
+                self.wire.tell(event, vec![drawn(*seed, index)]);
             }
         }
         self.finish(job, &spec);
@@ -345,7 +392,7 @@ fn frame(ui: &mut egui::Ui, state: &mut State) {
     let app = state.app.get_or_insert_with(|| {
         let project = Project::new(Some(state.project.clone()));
         let picker = Arc::new(Chooses(state.picks.clone()));
-        Studio::new(ui.ctx(), Box::new(state.wire.clone()), project, picker, None)
+        Studio::new(ui.ctx(), Box::new(state.wire.clone()), project, picker, state.render.clone())
     });
     app.logic(&ui.ctx().clone());
     app.ui(ui);

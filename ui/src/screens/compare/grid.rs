@@ -3,6 +3,7 @@
 use eframe::egui::{Rect, ScrollArea, Ui, pos2, vec2};
 
 use super::pane::{self, Shape, caption_height};
+use super::strips::PaneStrips;
 use crate::app::Studio;
 use crate::compare::CompareDoc;
 use crate::theme::space;
@@ -17,13 +18,14 @@ pub fn show(app: &mut Studio, ui: &mut Ui, doc: &CompareDoc) {
     let aspect = aspect(app, doc);
     let shown: Vec<_> =
         doc.panes.iter().enumerate().filter(|(_, p)| app.compare.alone.is_none_or(|id| id == p.id)).collect();
-    let caption = caption_height(area.width() / shown.len().max(1) as f32);
+    let strips = PaneStrips::new(app);
+    let caption = caption_height(area.width() / shown.len().max(1) as f32, strips.is_some());
     let fitting = cells(shown.len(), area, aspect, caption, space::M);
     let narrow = fitting.first().is_none_or(|c| c.width() < NARROWEST);
     if !narrow {
         // With the true width of a pane known, a narrow one gets a lower caption.
         let width = fitting.first().map_or(0.0, Rect::width);
-        let extra = caption_height(width);
+        let extra = caption_height(width, strips.is_some());
         let places = cells(shown.len(), area, aspect, extra, space::M);
         for ((place, doc_pane), cell) in shown.into_iter().zip(places) {
             pane::show(
@@ -31,7 +33,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui, doc: &CompareDoc) {
                 ui,
                 doc,
                 doc_pane,
-                &Shape { place, cell, caption: extra, small: false, wheel: true },
+                &Shape { place, cell, caption: extra, small: false, wheel: true, strips: strips.as_ref() },
             );
         }
         ui.advance_cursor_after_rect(area);
@@ -41,7 +43,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui, doc: &CompareDoc) {
         let room = ui.available_width() - 8.0;
         let columns = ((room + space::S) / (NARROWEST + space::S)).floor().max(1.0) as usize;
         let width = (room - space::S * (columns - 1) as f32) / columns as f32;
-        let extra = caption_height(width);
+        let extra = caption_height(width, strips.is_some());
         let height = width / aspect + extra;
         let origin = ui.cursor().min;
         let rows = shown.len().div_ceil(columns);
@@ -57,7 +59,14 @@ pub fn show(app: &mut Studio, ui: &mut Ui, doc: &CompareDoc) {
                     ui,
                     doc,
                     doc_pane,
-                    &Shape { place, cell, caption: extra, small: false, wheel: false },
+                    &Shape {
+                        place,
+                        cell,
+                        caption: extra,
+                        small: false,
+                        wheel: false,
+                        strips: strips.as_ref(),
+                    },
                 );
             }
         }

@@ -34,6 +34,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
                 Command::ToggleNumbers,
                 Command::BlindTest,
                 Command::BranchFrom,
+                Command::AddWorld,
                 Command::Export,
             ] {
                 let on = command == Command::ToggleNumbers && app.view.compare.numbers;

@@ -88,7 +88,7 @@ fn small_panes(app: &mut Studio, ui: &mut Ui, doc: &CompareDoc, side: Rect) {
                 let (cell, _) = ui.allocate_exact_size(size, Sense::hover());
                 let cell = cell.translate(vec2(3.0, 3.0));
                 if ui.is_rect_visible(cell) {
-                    let shape = Shape { place, cell, caption: 24.0, small: true, wheel: false };
+                    let shape = Shape { place, cell, caption: 24.0, small: true, wheel: false, strips: None };
                     pane::show(app, ui, doc, doc_pane, &shape);
                 }
             }
@@ -141,16 +141,10 @@ fn pair(app: &mut Studio, ui: &mut Ui, s: &Strings, look: Look, (a, b): (&PaneDo
     if app.textures.render().is_some() {
         let pixels = rect.width() * ui.ctx().pixels_per_point() * app.compare.zoom.factor;
         let scale = if app.view.smooth { 1.0 } else { pixels / first.width.max(1) as f32 };
-        let call = PairCallback {
-            slot: 0,
-            a: first.clone(),
-            b: second.clone(),
-            view,
-            seconds: app.now,
-            part,
-            scale,
-        };
-        ui.painter().add(eframe::egui_wgpu::Callback::new_paint_callback(rect, call));
+        if let Some(pictures) = app.textures.pair(&first, &second) {
+            let call = PairCallback { slot: 0, pictures, view, seconds: app.now, part, scale };
+            ui.painter().add(eframe::egui_wgpu::Callback::new_paint_callback(rect, call));
+        }
     } else if let Ok(frame) = app.compare.views.pair(view, &first, &second, app.now) {
         let wide = rect.width() * app.compare.zoom.factor;
         let id = app.textures.get(ui.ctx(), Slot::View, &frame, wide, app.view.smooth);

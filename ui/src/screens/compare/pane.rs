@@ -5,6 +5,7 @@ use eframe::egui::{
     Stroke, StrokeKind, TextStyle, Ui, UiBuilder, Vec2, WidgetInfo, pos2, vec2,
 };
 
+use super::strips::{PaneStrips, STRIP};
 use super::words;
 use crate::app::Studio;
 use crate::commands::Command;
@@ -18,7 +19,7 @@ use crate::widgets::basic::{focus_ring, sized_icon_button};
 use crate::widgets::pane::{Slot, fit, picture_part};
 
 /// How a pane is laid out.
-pub struct Shape {
+pub struct Shape<'a> {
     /// Its place in the set.
     pub place: usize,
     /// Its rectangle.
@@ -29,20 +30,25 @@ pub struct Shape {
     pub small: bool,
     /// Whether the wheel zooms.
     pub wheel: bool,
+    /// Numbers to draw under it.
+    pub strips: Option<&'a PaneStrips>,
 }
 
 /// What is dragged when a pane is moved.
 struct Dragged(u64);
 
-/// Height of the caption of a pane of this width.
-pub fn caption_height(width: f32) -> f32 {
-    if width >= 120.0 { 44.0 } else { 24.0 }
+/// Height of the caption of a pane of this width, with or without a strip of numbers.
+pub fn caption_height(width: f32, strips: bool) -> f32 {
+    match (width >= 120.0, strips) {
+        (true, true) => 44.0 + STRIP,
+        (true, false) => 44.0,
+        (false, _) => 24.0,
+    }
 }
 
 /// Shows a pane.
-pub fn show(app: &mut Studio, ui: &mut Ui, doc: &CompareDoc, pane: &PaneDoc, shape: &Shape) {
+pub fn show(app: &mut Studio, ui: &mut Ui, doc: &CompareDoc, pane: &PaneDoc, shape: &Shape<'_>) {
     let s = app.strings();
-    let t = tokens(ui);
     let rect =
         Rect::from_min_max(shape.cell.min, pos2(shape.cell.right(), shape.cell.bottom() - shape.caption));
     let sense = Sense::click_and_drag();
@@ -51,7 +57,6 @@ pub fn show(app: &mut Studio, ui: &mut Ui, doc: &CompareDoc, pane: &PaneDoc, sha
     let selected = app.compare.selected == Some(pane.id);
     let label = fill(&s.compare.pane, &[("n", &(shape.place + 1)), ("name", &name)]);
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, selected, &label));
-    ui.painter().rect_filled(rect, theme::RADIUS, *t.raised);
     let area = content(app, ui, pane, rect, shape);
     outline(ui, rect, selected, &response);
     focus_ring(ui, rect, &response);
@@ -71,7 +76,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui, doc: &CompareDoc, pane: &PaneDoc, sha
 }
 
 /// The picture, or why there is none. Returns where the picture lies.
-fn content(app: &mut Studio, ui: &mut Ui, pane: &PaneDoc, rect: Rect, shape: &Shape) -> Rect {
+fn content(app: &mut Studio, ui: &mut Ui, pane: &PaneDoc, rect: Rect, shape: &Shape<'_>) -> Rect {
     let t = tokens(ui);
     let index = app.transport.frame().checked_sub(pane.offset);
     let waits = index.is_none();
@@ -86,6 +91,10 @@ fn content(app: &mut Studio, ui: &mut Ui, pane: &PaneDoc, rect: Rect, shape: &Sh
         _ => None,
     });
     let frame = found.and_then(|(_, f)| f.frame(index)).map(|(f, held)| (f.clone(), held));
+    // A picture that fills its place needs nothing under it.
+    if frame.as_ref().is_none_or(|(f, _)| fit(f, rect).size().min_elem() + 0.5 < rect.size().min_elem()) {
+        ui.painter().rect_filled(rect, theme::RADIUS, *t.raised);
+    }
     let Some((frame, held)) = frame else {
         let why = failed.or_else(|| app.compare.missing.get(&pane.source).cloned());
         match why {
@@ -134,7 +143,7 @@ fn outline(ui: &Ui, rect: Rect, selected: bool, response: &Response) {
 }
 
 /// The wheel and the pinch zoom all panes; dragging moves what is shown while something is outside.
-fn zoom(app: &mut Studio, ui: &Ui, response: &Response, area: Rect, shape: &Shape) {
+fn zoom(app: &mut Studio, ui: &Ui, response: &Response, area: Rect, shape: &Shape<'_>) {
     if shape.small {
         return;
     }
@@ -153,10 +162,13 @@ fn zoom(app: &mut Studio, ui: &Ui, response: &Response, area: Rect, shape: &Shap
 }
 
 /// Dragging a pane (by its caption, or by its picture while nothing is zoomed) moves it to another place.
-fn reorder(app: &mut Studio, ui: &mut Ui, pane: &PaneDoc, name: &str, shape: &Shape, picture: &Response) {
+fn reorder(app: &mut Studio, ui: &mut Ui, pane: &PaneDoc, name: &str, shape: &Shape<'_>, picture: &Response) {
     let t = tokens(ui);
-    let handle =
-        Rect::from_min_max(pos2(shape.cell.left(), shape.cell.bottom() - shape.caption), shape.cell.max);
+    let top = shape.cell.bottom() - shape.caption;
+    let handle = Rect::from_min_max(
+        pos2(shape.cell.left(), top),
+        pos2(shape.cell.right(), (top + 44.0).min(shape.cell.bottom())),
+    );
     let grip = ui.interact(handle, ui.scope_id().with(("grip", pane.id, shape.small)), Sense::drag());
     let by_picture = app.compare.zoom.factor <= 1.001 && picture.dragged();
     if by_picture || grip.dragged() {
@@ -204,13 +216,14 @@ fn caption(
     pane: &PaneDoc,
     name: &str,
     rect: Rect,
-    shape: &Shape,
+    shape: &Shape<'_>,
 ) {
     let t = tokens(ui);
     let wide = shape.caption > 30.0;
     let line = Rect::from_min_size(pos2(rect.left(), rect.bottom() + 1.0), vec2(rect.width(), 23.0));
     let look = app.view.compare.look;
     let facts = words::facts(app, pane);
+    let text = words::under(app, s, doc, shape.place);
     ui.scope_builder(UiBuilder::new().max_rect(line).layout(Layout::left_to_right(Align::Center)), |ui| {
         ui.spacing_mut().item_spacing.x = 6.0;
         ui.set_clip_rect(line.intersect(ui.clip_rect()));
@@ -244,10 +257,16 @@ fn caption(
             vec2((room - hash_room).max(20.0), 20.0),
             Layout::left_to_right(Align::Center),
             |ui| {
-                ui.add(
-                    Label::new(RichText::new(name).small().family(theme::semibold()).color(*t.text))
-                        .truncate(),
-                );
+                // A narrow pane has no room for what it was made with; there the pointer tells it.
+                let made = facts.as_ref().map(|f| {
+                    let refine = fill(&s.world.caption_refine, &[("refine", &f.refine)]);
+                    format!("{refine} · {}", f.hash)
+                });
+                let told: Vec<String> =
+                    [Some(name.to_owned()), made, Some(text.clone())].into_iter().flatten().collect();
+                let label = RichText::new(name).small().family(theme::semibold()).color(*t.text);
+                ui.add(Label::new(label).truncate().sense(Sense::hover()))
+                    .on_hover_text(told.join("\n").trim_end());
             },
         );
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -264,11 +283,15 @@ fn caption(
         return;
     }
     let below = Rect::from_min_size(pos2(rect.left(), rect.bottom() + 22.0), vec2(rect.width(), 18.0));
-    let text = words::under(app, s, doc, shape.place);
     ui.scope_builder(UiBuilder::new().max_rect(below).layout(Layout::left_to_right(Align::Center)), |ui| {
         let label = Label::new(RichText::new(&text).small().color(*t.text_soft)).truncate();
         ui.add(label.sense(Sense::hover())).on_hover_text(&text);
     });
+    if let Some(strips) = shape.strips.filter(|_| shape.caption > 60.0) {
+        let at = pos2(rect.left(), rect.bottom() + 42.0);
+        let strip = Rect::from_min_size(at, vec2(rect.width(), STRIP - 1.0));
+        strips.show(app, ui, pane.id, shape.place, strip);
+    }
 }
 
 /// Small buttons over the upper right corner of the picture.
@@ -338,6 +361,17 @@ fn menu(app: &mut Studio, ui: &mut Ui, s: &Strings, doc: &CompareDoc, pane: &Pan
         {
             app.outbox.compare(Wish::Select(pane.id));
             app.outbox.command(Command::BranchFrom);
+            ui.close();
+        }
+        let name = s.commands.add_world.name.as_str();
+        let keys = Command::AddWorld.bindings().first().map(|b| ui.ctx().format_shortcut(&b.shortcut));
+        let button = Button::new(name).shortcut_text(keys.unwrap_or_default());
+        if ui
+            .add(button.min_size(vec2(ui.available_width(), theme::ROW)).frame_when_inactive(false))
+            .clicked()
+        {
+            app.outbox.compare(Wish::Select(pane.id));
+            app.outbox.command(Command::AddWorld);
             ui.close();
         }
     }

@@ -1,5 +1,7 @@
 //! Numbers under the panes: one line a pane over the common time base; a click goes to the frame.
 
+use std::sync::Arc;
+
 use eframe::egui::{
     Align, Align2, Color32, CursorIcon, Frame as Card, Label, Layout, Margin, Panel, Pos2, Rect, RichText,
     Role, ScrollArea, Sense, Shape, Stroke, TextStyle, Ui, UiBuilder, WidgetInfo, pos2, vec2,
@@ -9,6 +11,7 @@ use forerun::compare::metrics::Metric;
 use super::words;
 use crate::app::Studio;
 use crate::commands::Command;
+use crate::compare::numbers::{Against, Measured};
 use crate::i18n::{Strings, fill};
 use crate::message::{Message, Wish};
 use crate::theme::{space, tokens};
@@ -52,7 +55,8 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
         let metric = chosen(app, &metrics);
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 2.0;
-            let room = (ui.available_width() - 40.0).max(60.0);
+            let wide = ui.available_width() > 560.0;
+            let room = (ui.available_width() - if wide { 250.0 } else { 40.0 }).max(60.0);
             ui.allocate_ui_with_layout(vec2(room, 28.0), Layout::left_to_right(Align::Center), |ui| {
                 ScrollArea::horizontal().auto_shrink(false).show(ui, |ui| {
                     for m in &metrics {
@@ -73,6 +77,9 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
                 if command_icon(ui, s, Command::ToggleNumbers, true, false).clicked() {
                     app.outbox.command(Command::ToggleNumbers);
                 }
+                if let Some(words) = against(s, &app.compare.measured).filter(|_| wide) {
+                    ui.add(Label::new(RichText::new(words).small().color(*t.text_faint)).truncate());
+                }
             });
         });
         let Some(metric) = metric else { return };
@@ -85,6 +92,103 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
         list(app, ui, &metric, &lines, values);
         ui.advance_cursor_after_rect(area);
     });
+}
+
+/// The strip under each pane: one metric, one scale for all of them.
+pub struct PaneStrips {
+    measured: Arc<Measured>,
+    metric: Metric,
+    low: f64,
+    high: f64,
+}
+
+/// Height of the strip under a pane.
+pub const STRIP: f32 = 22.0;
+
+impl PaneStrips {
+    /// The strips of the set, while they are wanted and there are numbers.
+    pub fn new(app: &Studio) -> Option<Self> {
+        if !app.view.compare.numbers {
+            return None;
+        }
+        let measured = app.compare.measured.clone();
+        let of_panes = |m: &Metric| measured.panes.iter().any(|(.., s)| s.iter().any(|s| s.metric == *m));
+        let metrics: Vec<Metric> = measured.metrics().into_iter().filter(of_panes).collect();
+        let metric = chosen(app, &metrics)?;
+        let strips = measured.panes.iter().flat_map(|(.., strips)| strips).filter(|s| s.metric == metric);
+        let values = strips.flat_map(|s| s.values.iter().flatten().copied()).filter(|v| v.is_finite());
+        let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+        (low <= high).then_some(Self { measured, metric, low, high })
+    }
+
+    /// Draws the strip of a pane into `rect`; a click goes to the frame.
+    pub fn show(&self, app: &mut Studio, ui: &mut Ui, pane: u64, place: usize, rect: Rect) {
+        let s = app.strings();
+        let t = tokens(ui);
+        let found = self.measured.panes.iter().find(|(id, ..)| *id == pane);
+        let strip = found
+            .and_then(|(_, offset, strips)| Some((offset, strips.iter().find(|s| s.metric == self.metric)?)));
+        let Some((offset, strip)) = strip else { return };
+        let frame = app.transport.frame();
+        let value = |frame: usize| strip.values.get(frame.checked_sub(*offset)?).copied().flatten();
+        let now = value(frame).filter(|v| v.is_finite());
+        let response = ui.interact(rect, ui.scope_id().with(("strip", pane)), Sense::click_and_drag());
+        let name = fill(&s.compare.strip, &[("metric", &metric_words(s, &self.metric)), ("n", &(place + 1))]);
+        response.widget_info(|| match now {
+            Some(value) => WidgetInfo::slider(true, value, &name),
+            None => WidgetInfo::labeled(Role::Slider, true, &name),
+        });
+        ui.painter().rect_filled(rect, 4, *t.input);
+        let text = now.map_or("–".to_owned(), |v| format!("{} {}", number(v), self.metric.unit()));
+        let font = TextStyle::Small.resolve(ui.style());
+        let galley = ui.painter().layout_no_wrap(text.trim_end().to_owned(), font, *t.text);
+        let room = if rect.width() > 150.0 { 62.0 } else { galley.size().x + 8.0 };
+        let plot = Rect::from_min_max(rect.min + vec2(5.0, 3.0), rect.max - vec2(room + 3.0, 3.0));
+        let at = pos2(rect.right() - 5.0 - galley.size().x, rect.center().y - galley.size().y / 2.0);
+        ui.painter().galley(at, galley, *t.text);
+        let last = app.transport.expected().saturating_sub(1).max(1) as f32;
+        let span = (self.high - self.low).max(1e-9);
+        let x = |i: usize| plot.left() + plot.width() * i as f32 / last;
+        let y = |v: f64| plot.bottom() - plot.height() * ((v - self.low) / span) as f32;
+        // A point a pixel is enough, however long the future is.
+        let every = (last / plot.width().max(1.0)).ceil().max(1.0) as usize;
+        let stroke = Stroke::new(1.4, colour(ui, place));
+        let mut points: Vec<Pos2> = Vec::new();
+        for (i, v) in strip.values.iter().enumerate().step_by(every) {
+            match v.filter(|v| v.is_finite()) {
+                Some(v) => points.push(pos2(x(i + offset), y(v))),
+                None => {
+                    ui.painter().add(Shape::line(std::mem::take(&mut points), stroke));
+                }
+            }
+        }
+        ui.painter().add(Shape::line(points, stroke));
+        ui.painter().vline(x(frame), plot.y_range(), Stroke::new(1.0, *t.line_strong));
+        if let Some(v) = now {
+            ui.painter().circle_filled(pos2(x(frame), y(v)), 2.5, colour(ui, place));
+        }
+        if let Some(pointer) = response.interact_pointer_pos() {
+            let part = ((pointer.x - plot.left()) / plot.width().max(1.0)).clamp(0.0, 1.0);
+            app.outbox.send(Message::Transport(Input::Pause));
+            app.outbox.send(Message::Transport(Input::Seek((part * last).round() as usize)));
+        }
+        if response.hovered() {
+            ui.ctx().set_cursor_icon(CursorIcon::PointingHand);
+        }
+        response.on_hover_text(name);
+    }
+}
+
+/// What the panes were measured against, in words.
+fn against(s: &Strings, measured: &Measured) -> Option<String> {
+    let world = measured.against.iter().any(|(_, a)| *a == Against::World);
+    let recording = measured.against.iter().any(|(_, a)| *a == Against::Recording);
+    Some(match (world, recording) {
+        (true, true) => s.compare.against_mixed.clone(),
+        (true, false) => s.compare.against_world.clone(),
+        (false, true) => s.compare.against_recording.clone(),
+        (false, false) => return None,
+    })
 }
 
 /// The chosen metric, or the first there is.

@@ -1,5 +1,6 @@
 //! What stands under a pane: its name, what it was made with, and in what it differs from the pane on its left.
 
+use forerun::compare::live::Drive;
 use forerun::compare::words::{Change, Difference, differences};
 
 use crate::app::Studio;
@@ -26,6 +27,7 @@ pub fn name(app: &Studio, s: &Strings, pane: &PaneDoc) -> String {
             let set = dataset.file_name().unwrap_or(dataset.as_os_str()).to_string_lossy();
             fill(&s.compare.truth_of, &[("episode", episode), ("name", &set)])
         }
+        Source::World { .. } => s.compare.world.clone(),
     }
 }
 
@@ -41,21 +43,37 @@ pub fn under(app: &Studio, s: &Strings, doc: &CompareDoc, place: usize) -> Strin
     if matches!(pane.source, Source::Truth { .. }) {
         return s.compare.truth.clone();
     }
+    if let Source::World { seed, .. } = &pane.source {
+        return world(s, app.runs.find(&pane.source).and_then(|(run, _)| run.drive), *seed);
+    }
     let Some(here) = app.runs.find(&pane.source) else { return String::new() };
     let left = place.checked_sub(1).and_then(|i| doc.panes.get(i));
     let left = left.filter(|l| matches!(l.source, Source::Future { .. }));
     let branch = (pane.offset > 0).then(|| fill(&s.compare.branch_at, &[("frame", &pane.offset)]));
     let words = match left.and_then(|l| app.runs.find(&l.source)) {
-        Some(before) => changes(s, before, here),
+        Some(before) => changes(s, before, here, pane.offset > 0),
         None => driven_by(s, here.0),
     };
     branch.into_iter().chain((!words.is_empty()).then_some(words)).collect::<Vec<_>>().join(" · ")
 }
 
-/// In what the second future differs from the first, in words.
-pub fn changes(s: &Strings, before: (&Run, &Future), here: (&Run, &Future)) -> String {
+/// What moves the arm of the virtual world.
+fn world(s: &Strings, drive: Option<Drive>, seed: u64) -> String {
+    let w = &s.compare;
+    match drive {
+        Some(Drive::Numbers) => fill(&w.world_numbers, &[("seed", &seed)]),
+        Some(Drive::Imagined) => fill(&w.world_imagined, &[("seed", &seed)]),
+        Some(Drive::Held) => w.world_held.clone(),
+        None => fill(&w.world_beside, &[("seed", &seed)]),
+    }
+}
+
+/// In what the second future differs from the first, in words. That a branch starts elsewhere and is shorter is said
+/// already.
+pub fn changes(s: &Strings, before: (&Run, &Future), here: (&Run, &Future), branch: bool) -> String {
     if let (Some(a), Some(b)) = (&before.1.record, &here.1.record) {
-        let found = differences(a, b);
+        let mut found = differences(a, b);
+        found.retain(|d| !branch || !matches!(d, Difference::Start { .. } | Difference::Steps { .. }));
         if found.is_empty() {
             return s.compare.equal.clone();
         }

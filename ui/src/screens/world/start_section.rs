@@ -215,7 +215,8 @@ pub fn scene_button(app: &mut Studio, ui: &mut Ui, s: &Strings, i: usize, side: 
 }
 
 /// Draws a texture with the window's rounded corners.
-pub fn picture(ui: &Ui, id: eframe::egui::TextureId, rect: Rect, tint: Color32) {
+pub fn picture(ui: &Ui, id: Option<eframe::egui::TextureId>, rect: Rect, tint: Color32) {
+    let Some(id) = id else { return };
     let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
     let shape = eframe::egui::epaint::RectShape::filled(rect, theme::RADIUS, tint).with_texture(id, uv);
     ui.painter().add(shape);
