@@ -174,6 +174,17 @@ fn degrees_that_are_called_hundreds_are_named() {
 }
 
 #[test]
+fn hundreds_that_are_called_degrees_are_named() {
+    // The walls of the picture are the ends of the joint: exactly 100 to either side.
+    let seen = look(Fault { unit: "deg", scale: 100.0 / 26.0, ..SOUND });
+    let unit = find(&seen.found, Topic::Unit);
+    assert_eq!((unit.severity, unit.sure), (Severity::Problem, false), "a person decides");
+    assert!(unit.words.contains("stop at exactly 100"), "{}", unit.words);
+    let fix = unit.fix.clone().unwrap();
+    assert!(fix.units.iter().all(|unit| unit.unit == "-100..100" && unit.factor == 1.0));
+}
+
+#[test]
 fn a_dead_joint_is_named() {
     let seen = look(Fault { dead: true, ..SOUND });
     let dead = find(&seen.found, Topic::DeadChannel);

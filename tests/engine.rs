@@ -8,5 +8,9 @@ mod support;
 mod bad_input;
 #[path = "engine/data.rs"]
 mod data;
+#[path = "engine/datasets.rs"]
+mod datasets;
 #[path = "engine/futures.rs"]
 mod futures;
+#[path = "engine/policies.rs"]
+mod policies;

@@ -39,7 +39,7 @@ pub struct DatasetSpec {
     pub camera: String,
     /// Channels of `observation.state`.
     pub state: Vec<ChannelInfo>,
-    /// Channels of `action`.
+    /// Channels of `action`; none where only pictures were recorded.
     pub action: Vec<ChannelInfo>,
     /// Further columns with their channels: `label.object_pose`, ...
     pub extra: Vec<(String, Vec<ChannelInfo>)>,
@@ -52,7 +52,9 @@ impl DatasetSpec {
         if !self.state.is_empty() {
             columns.push(("observation.state", self.state.as_slice()));
         }
-        columns.push(("action", self.action.as_slice()));
+        if !self.action.is_empty() {
+            columns.push(("action", self.action.as_slice()));
+        }
         columns.extend(self.extra.iter().map(|(key, channels)| (key.as_str(), channels.as_slice())));
         columns
     }
@@ -66,9 +68,6 @@ impl DatasetSpec {
         if self.width < 16 || self.height < 16 || self.width % 2 + self.height % 2 > 0 {
             let what = format!("pictures of {} x {} pixels", self.width, self.height);
             return fail(what, "Width and height must be even and at least 16");
-        }
-        if self.action.is_empty() {
-            return fail("no action channels".into(), "Name at least one");
         }
         let reserved = ["timestamp", "frame_index", "episode_index", "index", "task_index", "task"];
         let mut keys = vec![self.camera.as_str()];
@@ -161,7 +160,9 @@ pub fn encode_episode(spec: &DatasetSpec, episode: EpisodeBuffer) -> Result<Enco
     if !spec.state.is_empty() {
         tables.push(&episode.state);
     }
-    tables.push(&episode.action);
+    if !spec.action.is_empty() {
+        tables.push(&episode.action);
+    }
     tables.extend(&episode.extra);
     let columns = spec.columns();
     if tables.len() != columns.len() {

@@ -10,6 +10,7 @@ pub mod doctor;
 mod encode;
 mod episodes;
 mod error;
+pub mod import;
 mod info;
 mod pool;
 mod prefetch;

@@ -21,7 +21,7 @@ pub struct Engine {
     heavy: Lane,
     /// Quick questions, answered beside a heavy job.
     light: Lane,
-    /// Training, which lasts: one run at a time, beside what a person looks at meanwhile.
+    /// What lasts (training, evaluating policies): one at a time, beside what a person looks at meanwhile.
     training: Lane,
     tools: Arc<jobs::Tools>,
 }
@@ -87,7 +87,37 @@ impl Engine {
                 self.heavy(job, move |_, context| jobs::record(context, &spec));
             }
             Request::PostTrain { job, spec } => {
-                self.training.submit(job, move |context| jobs::post_train(context, &spec));
+                self.long(job, move |_, context| jobs::post_train(context, &spec));
+            }
+            Request::ImportDataset { job, project, paths } => {
+                self.light(job, move |_, context| jobs::import(context, &project, &paths));
+            }
+            Request::ReadDataset { job, folder } => {
+                self.light(job, move |_, context| jobs::read_dataset(context, &folder));
+            }
+            Request::ReadEpisode { job, spec } => {
+                self.light(job, move |_, context| jobs::read_episode(context, &spec));
+            }
+            Request::Examine { job, folder, view } => {
+                self.light(job, move |_, context| jobs::examine_dataset(context, &folder, &view));
+            }
+            Request::Train { job, spec } => {
+                self.long(job, move |_, context| jobs::train(context, &spec));
+            }
+            Request::PolicyTrain { job, spec } => {
+                self.long(job, move |_, context| jobs::train_policy(context, &spec));
+            }
+            Request::PolicyEvaluate { job, spec } => {
+                self.long(job, move |tools, context| jobs::evaluate_policy(tools, context, &spec));
+            }
+            Request::PolicyImprove { job, spec } => {
+                self.long(job, move |tools, context| jobs::improve_policy(tools, context, &spec));
+            }
+            Request::PolicyRank { job, spec } => {
+                self.long(job, move |tools, context| jobs::rank_policies(tools, context, &spec));
+            }
+            Request::PolicyTwin { job, spec } => {
+                self.heavy(job, move |tools, context| jobs::twin_episode(tools, context, &spec));
             }
             Request::WorldFrame { job, look, seed } => {
                 self.light(job, move |_, context| jobs::world_frame(context, &look, seed));
@@ -136,6 +166,16 @@ impl Engine {
         }
         let tools = self.tools.clone();
         self.heavy.submit(job, move |context| body(&tools, context));
+    }
+
+    /// Jobs that last: one at a time, beside what a person looks at meanwhile.
+    fn long(
+        &self,
+        job: JobId,
+        body: impl FnOnce(&jobs::Tools, &JobContext) -> Result<String, JobEnd> + Send + 'static,
+    ) {
+        let tools = self.tools.clone();
+        self.training.submit(job, move |context| body(&tools, context));
     }
 
     fn light(

@@ -2,7 +2,7 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | `protocol` | the messages |
+//! | `protocol`, `specs` | the messages |
 //! | `wire`, `stdio`, `child` | messages between processes |
 //! | `queue`, `outbox`, `client` | the window's end |
 //! | `core`, `lane`, `job` | the engine's end: lines of jobs, cancel, progress, panics |
@@ -30,6 +30,7 @@ pub mod places;
 pub mod protocol;
 mod queue;
 pub mod record;
+pub mod specs;
 pub mod start;
 pub mod stdio;
 pub mod track;

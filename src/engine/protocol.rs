@@ -8,7 +8,13 @@ use std::path::PathBuf;
 use forerun_models::Contract;
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::doctor::View;
 use crate::train::post::Method;
+
+pub use super::specs::{
+    EpisodeSpec, PolicyEvaluateSpec, PolicyImproveSpec, PolicyRankSpec, PolicyTrainSpec, PolicyTwinSpec,
+    TrainSpec,
+};
 
 /// Version of these messages; both ends refuse another one with a clear message.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -184,6 +190,9 @@ pub struct PostTrainSpec {
     /// Camera to look through; the first one when empty.
     #[serde(default)]
     pub camera: String,
+    /// Corrections of each dataset, in their order; what is missing is read as it is.
+    #[serde(default)]
+    pub views: Vec<View>,
     /// Model folder to write.
     pub out: PathBuf,
     /// Minutes of training, or else `iterations`.
@@ -280,6 +289,82 @@ pub enum Request {
         job: JobId,
         /// What to train.
         spec: PostTrainSpec,
+    },
+    /// Take what a person chose into a project: a LeRobot dataset by a link, clips as a new dataset. The entry comes as
+    /// [`Event::Report`].
+    ImportDataset {
+        /// Job number.
+        job: JobId,
+        /// Project folder.
+        project: PathBuf,
+        /// Files or one folder.
+        paths: Vec<PathBuf>,
+    },
+    /// What is in a dataset, as [`Event::Report`].
+    ReadDataset {
+        /// Job number.
+        job: JobId,
+        /// Dataset folder.
+        folder: PathBuf,
+    },
+    /// One episode: numbers as [`Event::Report`], then pictures as [`Event::Pictures`] whose note is the camera.
+    ReadEpisode {
+        /// Job number.
+        job: JobId,
+        /// Which one.
+        spec: EpisodeSpec,
+    },
+    /// What the doctor finds in a dataset as `view` shows it, as [`Event::Report`].
+    Examine {
+        /// Job number.
+        job: JobId,
+        /// Dataset folder.
+        folder: PathBuf,
+        /// Corrections to look through.
+        view: View,
+    },
+    /// Train a world model. Its course comes as [`Event::Report`]s with a `stage` each: `note`, `training`, `done`.
+    Train {
+        /// Job number.
+        job: JobId,
+        /// What to train.
+        spec: TrainSpec,
+    },
+    /// Learn a policy. Its course comes as [`Event::Report`]s with a `stage` each: `note`, `training`, `done`.
+    PolicyTrain {
+        /// Job number.
+        job: JobId,
+        /// What to learn.
+        spec: PolicyTrainSpec,
+    },
+    /// How often a policy succeeds; the numbers come as [`Event::Report`].
+    PolicyEvaluate {
+        /// Job number.
+        job: JobId,
+        /// What to try.
+        spec: PolicyEvaluateSpec,
+    },
+    /// One round of imagined experience; stages `imagined`, then those of `PolicyTrain`.
+    PolicyImprove {
+        /// Job number.
+        job: JobId,
+        /// What to do.
+        spec: PolicyImproveSpec,
+    },
+    /// Whether a model ranks policies as physics does; the numbers come as [`Event::Report`].
+    PolicyRank {
+        /// Job number.
+        job: JobId,
+        /// What to rank.
+        spec: PolicyRankSpec,
+    },
+    /// One episode in physics and in imagination at once: frames as [`Event::FutureFrame`] of seed 0 (physics) and 1
+    /// (imagination), the end as [`Event::Report`].
+    PolicyTwin {
+        /// Job number.
+        job: JobId,
+        /// Which one.
+        spec: PolicyTwinSpec,
     },
     /// Imagine the future of a record again, bit for bit, from the start frames beside it.
     Again {
@@ -470,6 +555,16 @@ impl Request {
             | Self::Record { job, .. }
             | Self::Score { job, .. }
             | Self::PostTrain { job, .. }
+            | Self::Train { job, .. }
+            | Self::ImportDataset { job, .. }
+            | Self::ReadDataset { job, .. }
+            | Self::ReadEpisode { job, .. }
+            | Self::Examine { job, .. }
+            | Self::PolicyTrain { job, .. }
+            | Self::PolicyEvaluate { job, .. }
+            | Self::PolicyImprove { job, .. }
+            | Self::PolicyRank { job, .. }
+            | Self::PolicyTwin { job, .. }
             | Self::Again { job, .. }
             | Self::OpenFuture { job, .. }
             | Self::SaveFuture { job, .. } => Some(*job),

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use forerun_models::kernels::threads;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::actor::{Yardstick, blind, expert, expert_channels, play, with_agent};
 use super::agent::{Agent, AgentSettings, Latency};
@@ -14,6 +14,7 @@ use super::mind::Mind;
 use super::model_place::{self, ModelPlace};
 use super::place::{Observation, Place};
 use super::stats::wilson;
+use super::stoppable::Stoppable;
 use super::world_place::WorldPlace;
 use crate::engine::backend::WorldModel;
 use crate::failure::Failure;
@@ -86,7 +87,7 @@ impl Default for EvaluateSettings {
 }
 
 /// One episode.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpisodeResult {
     /// Seed of its scene.
     pub seed: u64,
@@ -101,7 +102,7 @@ pub struct EpisodeResult {
 }
 
 /// A success rate with its interval.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// Episodes in which the rule held.
     pub successes: usize,
@@ -230,7 +231,7 @@ pub fn evaluate(
                 let (Some(actor), Some((seed, scene))) = (actors.get(*actor), scenes.get(*scene)) else {
                     break;
                 };
-                let one = episode(venue, *actor, minds, scene, *seed, settings);
+                let one = episode(venue, *actor, minds, scene, *seed, settings, cancel);
                 if one.is_err() {
                     failed.store(true, Ordering::Relaxed);
                 }
@@ -314,6 +315,7 @@ fn episode(
     scene: &SceneSpec,
     seed: u64,
     settings: &EvaluateSettings,
+    cancel: &AtomicBool,
 ) -> Result<One, Failure> {
     let steps = settings.steps;
     let mut latency = Latency::default();
@@ -322,8 +324,9 @@ fn episode(
         let mind = minds
             .ok_or_else(|| Failure::new("There is no policy to evaluate.", "Name one."))
             .and_then(|minds| minds(seed))?;
-        let mut agent = Agent::new(mind, place, settings.agent)?;
-        let (ended, took) = with_agent(place, &mut agent, steps, false)?;
+        let mut place = Stoppable::new(place, cancel);
+        let mut agent = Agent::new(mind, &place, settings.agent)?;
+        let (ended, took) = with_agent(&mut place, &mut agent, steps, false)?;
         latency = took;
         counts = agent.counts();
         Ok::<_, Failure>(ended)
@@ -335,7 +338,8 @@ fn episode(
         }
         (Venue::World, None) => with_mind(&mut WorldPlace::new(scene, SIZE)?)?,
         (Venue::Model(model), actor) => {
-            let mut place = imagined(model, scene, seed, settings.refine)?;
+            let mut own = imagined(model, scene, seed, settings.refine)?;
+            let mut place = Stoppable::new(&mut own, cancel);
             match actor {
                 None => with_mind(&mut place)?,
                 Some(Yardstick::Expert) => {

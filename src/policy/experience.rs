@@ -17,6 +17,7 @@ use super::agent::{Agent, AgentSettings};
 use super::mind::{Mind, PolicyMind};
 use super::model_place::ModelPlace;
 use super::place::Observation;
+use super::stoppable::Stoppable;
 use super::subgoals::{SubgoalSettings, Subgoals};
 use crate::dataset::{ChannelInfo, Dataset, DatasetSpec, DatasetWriter, EpisodeBuffer, encode_episode};
 use crate::engine::backend::WorldModel;
@@ -120,7 +121,7 @@ pub fn imagine_experience(
                     break;
                 }
                 let Some(start) = starts.get(at % starts.len().max(1)) else { break };
-                let outcome = episode(policy, model, start, at as u64, settings);
+                let outcome = episode(policy, model, start, at as u64, settings, cancel);
                 failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
                 *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(outcome);
                 progress(done.fetch_add(1, Ordering::Relaxed) + 1, settings.episodes);
@@ -223,10 +224,12 @@ fn episode(
     start: &Start,
     number: u64,
     settings: &ExperienceSettings,
+    cancel: &AtomicBool,
 ) -> Result<Outcome, Failure> {
     let seed = Rng::new(settings.seed, 0xd2ea_0000_0000 + number).next_u64();
     let place = |seed| ModelPlace::new(model, start.seen.clone(), &start.task, seed, settings.refine);
-    let mut own = place(seed)?;
+    let mut inside = place(seed)?;
+    let mut own = Stoppable::new(&mut inside, cancel);
     // A goal policy is led by goals that the model imagines; what it reaches is hindsight data for it.
     let mind: Box<dyn Mind + '_> = match policy.network().config().kind {
         Kind::Direct => Box::new(PolicyMind { policy, seed, temperature: settings.temperature }),
@@ -240,6 +243,7 @@ fn episode(
     let mut agreed = 0;
     for witness in 0..settings.witnesses as u64 {
         let mut other = place(seed ^ ((witness + 1) << 32))?;
+        let mut other = Stoppable::new(&mut other, cancel);
         let mut rows = ended.actions.iter();
         let again = play(&mut other, ended.actions.len(), false, &mut |_, _| {
             Ok(rows.next().cloned().unwrap_or_default())

@@ -12,6 +12,8 @@
 //! | `experience` | imagined episodes as data |
 //! | `rank` | whether the model ranks policies as physics does |
 //! | `actor` | who acts in an episode: agents and the yardsticks beside them |
+//! | `twin` | one episode in physics and in imagination at once, from the same start under the same actions |
+//! | `stoppable` | a place that ends its episode when a person says stop |
 //! | `evaluate`, `stats` | success with its interval, always beside the yardsticks |
 
 mod actor;
@@ -31,8 +33,10 @@ mod rehearse;
 mod settings;
 mod start;
 pub mod stats;
+mod stoppable;
 mod subgoals;
 mod train;
+mod twin;
 mod world_place;
 
 pub use actor::{Ended, Yardstick, play};
@@ -53,4 +57,5 @@ pub use settings::PolicySettings;
 pub use start::{PolicyStage, start};
 pub use subgoals::{SubgoalSettings, Subgoals};
 pub use train::{HeldOut, PolicyJob, PolicyReport, run};
+pub use twin::{Twin, TwinFrame, TwinSettings, TwinSide, twin};
 pub use world_place::WorldPlace;

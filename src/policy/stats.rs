@@ -1,6 +1,6 @@
 //! Numbers about few episodes, with their intervals.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::world::rng::Rng;
 
@@ -20,7 +20,7 @@ pub fn wilson(successes: usize, trials: usize) -> (f64, f64) {
 }
 
 /// A number with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The number.
     pub value: f64,

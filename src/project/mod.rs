@@ -5,6 +5,8 @@
 //!         datasets/NAME/ (or a link file)  robots/NAME.toml  runs/ID/{run.toml,log.jsonl,checkpoints/,previews/}
 //! ```
 
+pub mod datasets;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};

@@ -161,6 +161,7 @@ fn post_training_tells_its_course_stops_when_asked_and_goes_on() {
         base: bench.model(),
         datasets: vec![bench.path("set")],
         camera: String::new(),
+        views: vec![],
         out: bench.path("mine"),
         minutes: None,
         iterations: Some(4),

@@ -157,6 +157,34 @@ pub enum Command {
     VoteRight,
     /// Measure how well the model follows its numbers.
     MeasureFollowing,
+    /// Look at recordings.
+    ShowData,
+    /// Take a dataset into the project.
+    ImportData,
+    /// Take clips into the project.
+    ImportClips,
+    /// Record episodes of the virtual world.
+    RecordData,
+    /// Let the doctor look at the shown dataset.
+    ExamineData,
+    /// Put right what is beyond doubt.
+    MendData,
+    /// Make a model of one's own.
+    ShowTrain,
+    /// Start the run that is set up.
+    StartTraining,
+    /// Stop the shown run; it can go on.
+    PauseTraining,
+    /// Go on with the shown run.
+    ResumeTraining,
+    /// Use the shown run's model.
+    UseTrained,
+    /// Learn, try and improve policies.
+    ShowPolicy,
+    /// Do what the shown part of the Policy screen is for.
+    StartPolicy,
+    /// Stop it.
+    StopPolicy,
     /// Search all commands.
     Palette,
     /// Keyboard shortcuts.
@@ -278,6 +306,20 @@ impl Command {
             Self::VoteTie => &c.vote_tie,
             Self::VoteRight => &c.vote_right,
             Self::MeasureFollowing => &c.measure_following,
+            Self::ShowData => &c.show_data,
+            Self::ImportData => &c.import_data,
+            Self::ImportClips => &c.import_clips,
+            Self::RecordData => &c.record_data,
+            Self::ExamineData => &c.examine_data,
+            Self::MendData => &c.mend_data,
+            Self::ShowTrain => &c.show_train,
+            Self::StartTraining => &c.start_training,
+            Self::PauseTraining => &c.pause_training,
+            Self::ResumeTraining => &c.resume_training,
+            Self::UseTrained => &c.use_trained,
+            Self::ShowPolicy => &c.show_policy,
+            Self::StartPolicy => &c.start_policy,
+            Self::StopPolicy => &c.stop_policy,
             Self::Palette => &c.palette,
             Self::Shortcuts => &c.shortcuts,
             Self::ToggleLog => &c.toggle_log,
@@ -319,6 +361,10 @@ impl Command {
             Self::ShowModel => vec![with(CTRL, Key::I)],
             Self::ShowWorld => vec![with(CTRL, Key::Num1)],
             Self::ShowCompare => vec![with(CTRL, Key::Num2)],
+            Self::ShowData => vec![with(CTRL, Key::Num3)],
+            Self::ShowTrain => vec![with(CTRL, Key::Num4)],
+            Self::ShowPolicy => vec![with(CTRL, Key::Num5)],
+            Self::ImportData => vec![with(CTRL_SHIFT, Key::O)],
             Self::CompareRun => vec![with(CTRL, Key::D)],
             Self::ComparePane => vec![with(CTRL_SHIFT, Key::D)],
             Self::NextPane => vec![bare(none, Key::ArrowDown)],
@@ -379,6 +425,16 @@ impl Command {
             | Self::OpenProject
             | Self::ToggleTheme
             | Self::ToggleLanguage
+            | Self::ImportClips
+            | Self::RecordData
+            | Self::ExamineData
+            | Self::MendData
+            | Self::StartTraining
+            | Self::PauseTraining
+            | Self::ResumeTraining
+            | Self::UseTrained
+            | Self::StartPolicy
+            | Self::StopPolicy
             | Self::ResetLayout => Vec::new(),
         }
     }
@@ -408,6 +464,18 @@ impl Command {
             Self::ShowModel => Icon::Model,
             Self::ShowWorld => Icon::World,
             Self::ShowCompare => Icon::Compare,
+            Self::ShowData => Icon::Data,
+            Self::ImportData => Icon::Folder,
+            Self::ImportClips => Icon::Picture,
+            Self::RecordData => Icon::Record,
+            Self::ExamineData => Icon::Doctor,
+            Self::MendData => Icon::Check,
+            Self::ShowTrain | Self::StartTraining => Icon::Train,
+            Self::PauseTraining => Icon::Pause,
+            Self::ResumeTraining => Icon::Play,
+            Self::UseTrained => Icon::Check,
+            Self::ShowPolicy | Self::StartPolicy => Icon::Policy,
+            Self::StopPolicy => Icon::Stop,
             Self::CompareRun => Icon::Compare,
             Self::ComparePane => Icon::Plus,
             Self::NextPane => Icon::ChevronRight,

@@ -115,6 +115,9 @@ pub struct Strings {
     pub transport: TransportWords,
     pub jobs: Jobs,
     pub compare: CompareWords,
+    pub data: DataWords,
+    pub train: TrainWords,
+    pub policy: PolicyWords,
     pub trouble: Trouble,
     pub scenes: Scenes,
     pub commands: Commands,
@@ -123,7 +126,7 @@ pub struct Strings {
 words! {
     /// Bars, rail, palette, log.
     Shell {
-        world, compare, search_hint, nothing_found, engine_ready, engine_starting, engine_gone, engine_off, log, log_empty, shortcuts,
+        world, compare, data, train, policy, search_hint, nothing_found, engine_ready, engine_starting, engine_gone, engine_off, log, log_empty, shortcuts,
         close, copy_details, copied, untitled, dismiss,     }
     /// The World screen.
     World {
@@ -150,8 +153,49 @@ words! {
         legend_spread, of_futures, removed,
         branch_at, diff_seed, diff_refine, diff_model, diff_weights, diff_no_prompt, diff_drive, diff_steps, diff_from_step, diff_start, diff_length, diff_machine, median_of, measuring, no_numbers, metric_changed, metric_object, metric_object_px, metric_angle, metric_gripper, metric_joints, metric_spread, metric_gripper_spread, more_is_better, less_is_better, spread_tip, whole_set, plot, tree_empty, no_futures, tree_row, frames_of, without_words, new_name, gallery_empty, search, search_hint, found, broken, in_compare, made_from, sweep_empty, sweep_base, sweep_progress, sweep_none, axis_nothing, axis_model, axis_start, axis_gain, axis_offset, axis_x, axis_y, axis_channel, axis_values, axis_words_help, axis_range_help, axis_numbers_help, axis_unreadable, cell, cell_clamped, cell_tip, blind_ask, blind_of, blind_hint, blind_left, blind_right, blind_end, blind_result, blind_against, blind_clear, blind_open, blind_kept, branch_text, branch_words, pace, pace_tip, deleted, changed_again, export_mp4, export_mp4_tip, export_gif, export_gif_tip, export_sequence, export_sequence_tip, export_sheet, export_sheet_tip, export_strip, export_strip_tip, export_csv, export_csv_tip, export_json, export_json_tip, export_title, export_scale, export_paper, export_dark, export_light, export_choose, exported, exporting, stop_export, follow_title, follow_text, follow_model, follow_channel
     }
+    /// The Data screen.
+    DataWords {
+        they_are, drop_here, empty_title, empty_text, datasets, episodes, episode, reading, without_words, unlink,
+        learn, judge, leave_out, learn_tip, judge_tip, leave_out_tip, use_for, judge_default, facts,
+        start_here, camera, camera_tip, picture_of, action, state, plot_of, doctor, doctor_text, examine,
+        examining, mend_all, mend_one, mend, mend_sure, mend_unsure, healthy, looked_at, topic_lag,
+        topic_unit, topic_relative, topic_dead, topic_missing, topic_frozen, topic_repeated, topic_dropped,
+        topic_exposure, topic_same, topic_coverage, topic_unread, corrections, corrections_text, take_back,
+        fix_action_lag, fix_state_lag, fix_without, fix_unit, fix_relative, fix_leave_out, fix_hold_out,
+        record_text, name, record, expert, expert_tip, play, play_tip, noisy, noisy_tip, idle, idle_tip,
+        plain, plain_tip, rich, rich_tip,
+    }
+    /// The Train screen.
+    TrainWords {
+        empty_title, empty_text, base, base_facts, data, go_data, no_data, corrected, method, auto,
+        auto_tip, full, full_tip, lora, lora_tip, minutes, minutes_tip, iterations, iterations_tip, exact,
+        replay, replay_tip, name, name_text, start, choose_data, one_at_a_time, runs, forget, running,
+        stopping, paused, done, refused, preflight_speed, preflight_steps, preflight_room, from, use_model,
+        compare, compare_tip, time_left, preparing, stands_at, loss, pace, at_step, beside, delta, follows,
+        ignores, spread, spread_below, before_text, freeze, shuffled, loss_plot, psnr_plot, delta_plot,
+        no_preview, held_out, window, preview_at, truth, before, now, after, checkpoints, checkpoints_text,
+        checkpoint, use_this, use_checkpoint, scorecard, scorecard_text, steps_ahead, gain, old_world,
+        ignores_text, lineage, used, finished,
+    }
+    /// The Policy screen.
+    PolicyWords {
+        train, train_tip, evaluate, evaluate_tip, improve, improve_tip, watch, watch_tip, rank, rank_tip,
+        stop, start_train, start_evaluate, start_improve, start_watch, start_rank, rank_count, data_text,
+        policy, no_policy, model, model_tip, place, physics, physics_tip, imagination, imagination_tip,
+        looks_at, leads_physics, leads_imagination, push_left, push_right, push_away, push_toward,
+        all_pushes, task, task_tip, look, episodes, episodes_tip, steps, steps_tip, seed_tip, best_of,
+        best_of_tip, size, micro, micro_tip, small, small_tip, medium, medium_tip, snapshots, snapshots_tip,
+        imagined, imagined_tip, witnesses, witnesses_tip, name_text, unfinished, resume, with_snapshots,
+        tried, tried_below, accepted, accepted_below, doubtful, doubtful_below, empty_improve,
+        empty_improve_text, empty_train, empty_train_text, loss_plot, loss_learnt, loss_held_out, loss_text,
+        off_by, off_by_text, empty_evaluate, empty_evaluate_text, nothing, random, expert, in_model,
+        in_physics, rule, rate, count, about_numbers, failures, no_failures, failures_text, watch_episode,
+        got_to, empty_watch, empty_watch_text, acting, branch, branch_tip, progress, progress_plot,
+        succeeded, empty_rank, empty_rank_text, no_agreement, interval, rank_text, scatter, axis_model,
+        axis_world,
+    }
     /// Jobs.
-    Jobs { left, cancel_job, imagining, drawing, loading, reading, saving, listing }
+    Jobs { importing, recording, examining, training, learning, acting, evaluating, left, cancel_job, imagining, drawing, loading, reading, saving, listing }
     /// What goes wrong, and what to do.
     Trouble {
         engine_stopped, retry, dismiss, cannot_read_image, cannot_save_state, not_an_episode, nothing_to_save,
@@ -167,7 +211,9 @@ command_words! {
     last_frame, toggle_loop, faster, slower, toggle_maximise, previous_run, next_run, toggle_smooth, show_model,
     open_project, palette, shortcuts, toggle_log, toggle_theme, toggle_language, zoom_in, zoom_out, zoom_reset,
     reset_layout, quit,
-    show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, add_world, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right,
+     show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, add_world, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right,
+    show_data, import_data, import_clips, record_data, examine_data, mend_data, show_train, start_training,
+    pause_training, resume_training, use_trained, show_policy, start_policy, stop_policy,
 }
 
 #[cfg(test)]

@@ -32,7 +32,8 @@ icons! {
     Trash = "trash", Refresh = "refresh", Copy = "copy", Model = "model", Text = "text", Sliders = "sliders",
     Spark = "spark", Stop = "stop", Grid = "grid", Expand = "expand",
     Compare = "compare", Pin = "pin", Mute = "mute", Swap = "swap", Branch = "branch", Export = "export",
-    Pencil = "pencil", Vote = "vote",
+    Pencil = "pencil", Vote = "vote", Data = "data", Train = "train", Policy = "policy", Record = "record",
+    Doctor = "doctor", Link = "link",
 }
 
 /// A part of an icon, on the 24 x 24 grid.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use forerun::engine::protocol::JobId;
 
 use crate::compare::Source;
+use crate::data::DataJob;
+use crate::policy::PolicyJob;
 
 /// Why a job was started.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,12 @@ pub enum Kind {
     },
     /// A future, imagined again from its record.
     Again,
+    /// A job of the Data screen.
+    Data(DataJob),
+    /// A run of post-training.
+    Train,
+    /// A job of the Policy screen.
+    Policy(PolicyJob),
     /// A future that a branch hangs on, copied into the project.
     Keep {
         /// Its folder.
@@ -58,6 +66,10 @@ impl Kind {
     /// Whether the tray shows it from its first moment; others only when they take long.
     pub fn prominent(&self) -> bool {
         matches!(self, Self::Imagine | Self::Save { .. } | Self::Again | Self::Cell | Self::Probe)
+            || matches!(
+                self,
+                Self::Train | Self::Policy(_) | Self::Data(DataJob::Record(_) | DataJob::Import)
+            )
     }
 }
 

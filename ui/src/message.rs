@@ -8,8 +8,11 @@ use forerun::engine::protocol::{ImagineSpec, JobId};
 
 use crate::commands::Command;
 use crate::compare::{self, Look, Part};
+use crate::data::DataWish;
 use crate::doc::Edit;
 use crate::log::Level;
+use crate::policy::PolicyWish;
+use crate::train::TrainWish;
 use crate::transport::Input;
 
 /// A wish of a person or the answer of a background thread.
@@ -29,6 +32,12 @@ pub enum Message {
     PickScene(usize),
     /// Change something on the Compare screen.
     Compare(Wish),
+    /// Change something on the Data screen.
+    Data(DataWish),
+    /// Change something on the Train screen.
+    Train(TrainWish),
+    /// Change something on the Policy screen.
+    Policy(PolicyWish),
     /// Start from these files (dropped or chosen).
     Files(Vec<PathBuf>),
     /// Start from this `DATASET#EPISODE`.

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::compare::{CompareDoc, CompareView};
 use crate::doc::Setup;
 use crate::i18n::Language;
+use crate::policy::PolicyDoc;
 use crate::screens::Screen;
+use crate::train::TrainDoc;
 
 /// The newest `format` of the file that this version reads.
 pub const STATE_FORMAT: u32 = 1;
@@ -75,6 +77,12 @@ pub struct State {
     /// The panes of the Compare screen.
     #[serde(default)]
     pub compare: CompareDoc,
+    /// What is set up on the Train screen.
+    #[serde(default)]
+    pub train: TrainDoc,
+    /// What is set up on the Policy screen.
+    #[serde(default)]
+    pub policy: PolicyDoc,
 }
 
 impl Default for State {
@@ -84,6 +92,8 @@ impl Default for State {
             view: View::default(),
             setup: Setup::default(),
             compare: CompareDoc::default(),
+            train: TrainDoc::default(),
+            policy: PolicyDoc::default(),
         }
     }
 }
@@ -120,6 +130,8 @@ pub fn read(path: &Path) -> Found {
         Ok(mut state) => {
             state.setup.heal();
             state.compare.heal();
+            state.train.heal();
+            state.policy.heal();
             state.view.compare.heal();
             state.view.inspector = if state.view.inspector.is_finite() {
                 state.view.inspector.clamp(260.0, 640.0)

@@ -29,7 +29,17 @@ enum Mode {
 /// Looks at a dataset as `view` shows it: all its numbers, and the pictures of up to sixteen episodes. What cannot be
 /// read is a finding too.
 pub fn examine(set: &Dataset, view: &View) -> Examination {
-    let (samples, unread) = sample::read(set, view);
+    // Without a reason to stop there is always an answer.
+    examine_while(set, view, &mut |_, _| true).unwrap_or_default()
+}
+
+/// The same; `go_on` is told how many episodes were read, of how many, and says whether to go on. `None` when not.
+pub fn examine_while(
+    set: &Dataset,
+    view: &View,
+    go_on: &mut dyn FnMut(usize, usize) -> bool,
+) -> Option<Examination> {
+    let (samples, unread) = sample::read(set, view, go_on)?;
     let fps = set.fps();
     let mut findings = Vec::new();
     if let Some((_, reason)) = unread.first() {
@@ -72,5 +82,5 @@ pub fn examine(set: &Dataset, view: &View) -> Examination {
     findings.extend(coverage::examine(&samples));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let frames = samples.iter().map(|sample| sample.pictures.len()).sum();
-    Examination { findings, frames, action_lag, state_lag }
+    Some(Examination { findings, frames, action_lag, state_lag })
 }

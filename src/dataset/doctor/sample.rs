@@ -91,8 +91,12 @@ fn small(frame: &Frame) -> Vec<f32> {
     out
 }
 
-/// Reads the sample. Episodes that cannot be read are returned by number with the reason.
-pub(super) fn read(set: &Dataset, view: &View) -> (Vec<Sample>, Vec<(usize, String)>) {
+/// Reads the sample. Episodes that cannot be read are returned by number with the reason. `None` when `go_on` says no.
+pub(super) fn read(
+    set: &Dataset,
+    view: &View,
+    go_on: &mut dyn FnMut(usize, usize) -> bool,
+) -> Option<(Vec<Sample>, Vec<(usize, String)>)> {
     let camera = match view.camera.as_str() {
         "" => set.main_camera().map(|camera| camera.key.clone()),
         named => Some(named.to_owned()),
@@ -106,6 +110,9 @@ pub(super) fn read(set: &Dataset, view: &View) -> (Vec<Sample>, Vec<(usize, Stri
     let each = (pictures / looked).max(PIECE);
     let (mut samples, mut unread) = (Vec::new(), Vec::new());
     for (place, meta) in metas.iter().enumerate() {
+        if !go_on(place, metas.len()) {
+            return None;
+        }
         let numbers = match set.episode(meta.index) {
             Ok(numbers) => view.mend(numbers),
             Err(error) => {
@@ -117,6 +124,9 @@ pub(super) fn read(set: &Dataset, view: &View) -> (Vec<Sample>, Vec<(usize, Stri
         if let Some(camera) = camera.as_ref().filter(|_| place % step == 0) {
             let wanted = meta.length.min(each);
             for from in (0..wanted).step_by(CHUNK) {
+                if !go_on(place, metas.len()) {
+                    return None;
+                }
                 match set.clip(camera, meta.index, from..(from + CHUNK).min(wanted)) {
                     Ok(frames) => pictures.extend(frames.iter().map(small)),
                     Err(error) => {
@@ -128,7 +138,7 @@ pub(super) fn read(set: &Dataset, view: &View) -> (Vec<Sample>, Vec<(usize, Stri
         }
         samples.push(Sample { numbers, pictures });
     }
-    (samples, unread)
+    Some((samples, unread))
 }
 
 /// The spread (largest less smallest) of each channel over all samples.

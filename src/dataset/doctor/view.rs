@@ -39,6 +39,8 @@ pub struct View {
     pub relative: Vec<String>,
     /// Episodes that are left out, by number.
     pub leave_out: Vec<usize>,
+    /// Episodes that are kept for judging, by number; empty: the last ones.
+    pub hold_out: Vec<usize>,
     /// The camera to look through; empty: the first that can be read.
     pub camera: String,
 }
@@ -58,6 +60,7 @@ impl View {
         join(&mut self.without, &other.without);
         join(&mut self.relative, &other.relative);
         join(&mut self.leave_out, &other.leave_out);
+        join(&mut self.hold_out, &other.hold_out);
         self.units.retain(|unit| other.units.iter().all(|new| new.channel != unit.channel));
         self.units.extend(other.units.iter().cloned());
         if !other.camera.is_empty() {

@@ -1,21 +1,27 @@
 //! One function a request: what a job does, from its settings to its events.
 
+mod data;
 mod imagining;
 mod loading;
 mod looking;
+mod policies;
 mod post_training;
 mod recording;
 mod saved;
+mod training;
 
 use super::models::ModelStore;
 
 pub use crate::score::job::score;
+pub use data::{examine_dataset, import, read_dataset, read_episode};
 pub use imagining::{again, imagine, track_of};
 pub use loading::warm;
 pub use looking::{preview, world_frame};
+pub use policies::{evaluate_policy, improve_policy, rank_policies, train_policy, twin_episode};
 pub use post_training::post_train;
 pub use recording::record;
 pub use saved::{open_future, save_future};
+pub use training::train;
 
 /// What jobs share.
 #[derive(Default)]

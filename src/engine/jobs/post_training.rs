@@ -30,14 +30,21 @@ pub fn post_train(context: &JobContext, spec: &PostTrainSpec) -> Result<String, 
             return Err(Failure::new(message, "Give minutes or iterations above 0.").into());
         }
     };
-    let view = View { camera: spec.camera.clone(), ..View::default() };
+    let view = |number: usize| {
+        let mut view = spec.views.get(number).cloned().unwrap_or_default();
+        if !spec.camera.is_empty() {
+            view.camera.clone_from(&spec.camera);
+        }
+        view
+    };
+    let views: Vec<View> = (0..spec.datasets.len()).map(view).collect();
     let request = PostRequest {
         base: Places::standard(None).find(&spec.base)?,
         datasets: spec.datasets.clone(),
         out: spec.out.clone(),
         budget,
         resume: spec.resume,
-        wishes: Wishes { method: spec.method, views: vec![view; spec.datasets.len()], ..Wishes::default() },
+        wishes: Wishes { method: spec.method, views, replay: spec.replay, ..Wishes::default() },
         measure_seconds: if matches!(budget, Budget::Minutes(_)) { MEASURE } else { 0.0 },
     };
     let say =

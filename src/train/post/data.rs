@@ -157,7 +157,10 @@ impl Sources {
             for (place, meta) in set.episodes().iter().enumerate() {
                 stop(cancel)?;
                 done += 1;
-                let judged = place + keep >= set.len();
+                let judged = match view.hold_out.as_slice() {
+                    [] => place + keep >= set.len(),
+                    chosen => chosen.contains(&meta.index),
+                };
                 let wanted = judged || only.is_none_or(|(a, b)| (a..=b).contains(&meta.index));
                 if !wanted || view.leave_out.contains(&meta.index) {
                     continue;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use forerun_models::dreamer::Config;
 use forerun_models::dreamer::adapt::Weights;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::learner::Learning;
 use super::settings::PostSettings;
@@ -15,7 +15,7 @@ use crate::train::batch::batch;
 use crate::train::{Budget, Library, TrainError};
 
 /// What was measured and estimated.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Preflight {
     /// Training frames a second on this machine, measured; 0 when nothing was measured.
     pub frames_per_second: f64,

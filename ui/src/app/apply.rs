@@ -15,6 +15,7 @@ use crate::log::Level;
 use crate::message::Message;
 use crate::project::{Project, run_name};
 use crate::scenes;
+use crate::screens::Screen;
 use crate::shell::sheets::Sheet;
 use crate::start::{Reading, StartView};
 use crate::state_file::View;
@@ -46,6 +47,10 @@ impl Studio {
                 self.edit(Edit::Scene { start: StartDoc::World { seed }, prompt });
             }
             Message::Compare(wish) => self.compare_wish(wish),
+            Message::Data(wish) => self.data_wish(wish),
+            Message::Train(wish) => self.train_wish(wish),
+            Message::Policy(wish) => self.policy_wish(wish),
+            Message::Files(paths) if self.view.screen == Screen::Data => self.import(paths),
             Message::Files(paths) => self.files(paths),
             Message::Episode(text) => match parse_episode(&text) {
                 Some(start) => {
@@ -89,7 +94,8 @@ impl Studio {
 
     fn command(&mut self, ctx: &Context, command: Command) {
         let s = self.strings();
-        if self.compare_command(command) {
+        let own = self.data_command(command) || self.train_command(command) || self.policy_command(command);
+        if own || self.compare_command(command) {
             return;
         }
         let mut drive = |input| self.transport.apply(input, self.now);
@@ -167,12 +173,12 @@ impl Studio {
                 ctx.memory_mut(|m| m.reset_areas());
             }
             Command::Quit => self.quit = true,
-            // The rest was carried out by `compare_command`.
+            // The rest was carried out by the screens' own functions.
             _ => {}
         }
     }
 
-    fn edit(&mut self, edit: Edit) {
+    pub(super) fn edit(&mut self, edit: Edit) {
         self.setup.edit(&edit.kind(), |setup| setup.apply(edit.clone()));
     }
 
@@ -209,9 +215,13 @@ impl Studio {
             self.setup = crate::history::History::new(state.setup.clone());
             self.view = state.view.clone();
             self.compare = crate::compare::Compare::new(state.compare.clone());
+            (self.train, self.policy) = (state.train.clone(), state.policy.clone());
             self.kept = *state;
         }
         self.parked.clear();
+        self.data = Default::default();
+        self.training = Default::default();
+        self.policies = Default::default();
         self.library = None;
         self.models = None;
         self.runs = Default::default();

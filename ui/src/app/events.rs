@@ -5,8 +5,10 @@ use std::sync::Arc;
 use forerun::Frame;
 use forerun::engine::protocol::{Event, JobId, ModelInfo, Packet};
 
+use super::data::End;
 use super::{EngineState, Studio};
 use crate::compare::library::Order;
+use crate::data::DataJob;
 use crate::doc::StartDoc;
 use crate::futures::RunState;
 use crate::i18n::fill;
@@ -47,8 +49,12 @@ impl Studio {
             }
             Event::FutureFrame { job, seed, index, width, height, reading } => {
                 let frame = blobs.next().and_then(|data| Frame::new(width, height, data));
-                if let (Some(frame), Some(run)) = (frame, self.runs.of_job(job)) {
-                    run.put(seed, index, Arc::new(frame), reading);
+                match (frame, self.runs.of_job(job)) {
+                    (Some(frame), Some(run)) => {
+                        run.put(seed, index, Arc::new(frame), reading);
+                    }
+                    (Some(frame), None) => self.policy_frame(job, seed, frame, &reading),
+                    _ => {}
                 }
             }
             Event::Pictures { job, sizes, states, unfamiliar, note } => {
@@ -61,7 +67,12 @@ impl Studio {
                 self.pictures(job, frames, states, unfamiliar, note);
             }
             Event::FutureDone { job, seed, folder, record } => self.future_done(job, seed, folder, record),
-            Event::Report { .. } => {}
+            Event::Report { job, value } => match self.jobs.get(job).map(|j| j.kind.clone()) {
+                Some(Kind::Data(kind)) => self.data_report(job, &kind, &value),
+                Some(Kind::Train) => self.train_report(job, value, blobs.next()),
+                Some(Kind::Policy(kind)) => self.policy_report(job, kind, value),
+                _ => {}
+            },
             Event::EngineGone { reason, restarting } => self.engine_gone(&reason, restarting),
             Event::Done { job, summary } => {
                 let kind = self.jobs.end(job);
@@ -74,6 +85,9 @@ impl Studio {
                         self.order(Order::Refresh);
                     }
                     Some(Kind::Save { run }) => self.saved(run),
+                    Some(Kind::Data(kind)) => self.data_ended(job, &kind, End::Done),
+                    Some(Kind::Train) => self.train_ended(job, End::Done),
+                    Some(Kind::Policy(kind)) => self.policy_ended(job, kind, End::Done),
                     Some(Kind::Open { source }) => self.opened(job, &source),
                     Some(Kind::Again) => self.end_run(job, RunState::Done),
                     Some(Kind::Probe) => self.probe_ended(job, None),
@@ -89,6 +103,9 @@ impl Studio {
                 Some(Kind::Imagine) => self.end_run(job, RunState::Cancelled),
                 Some(Kind::Open { source }) => self.not_opened(job, source, String::new()),
                 Some(Kind::Again) => self.end_run(job, RunState::Cancelled),
+                Some(Kind::Data(kind)) => self.data_ended(job, &kind, End::Cancelled),
+                Some(Kind::Train) => self.train_ended(job, End::Cancelled),
+                Some(Kind::Policy(kind)) => self.policy_ended(job, kind, End::Cancelled),
                 Some(Kind::Probe) => self.probe_ended(job, Some(String::new())),
                 Some(Kind::Cell) => {
                     self.end_run(job, RunState::Cancelled);
@@ -157,6 +174,7 @@ impl Studio {
                     self.start.reading = Reading::Ready;
                 }
             }
+            Some(Kind::Data(DataJob::Episode)) => self.data_pictures(job, note, frames),
             Some(Kind::Truth { run, end }) => {
                 let first = (end + 1).saturating_sub(frames.len());
                 if let Some(run) = self.runs.of_job(run) {
@@ -196,6 +214,18 @@ impl Studio {
                 self.start.reading = Reading::Failed(format!("{message} {advice}"));
                 self.imagine_when_ready = false;
                 return;
+            }
+            Some(Kind::Data(kind)) => {
+                let text = format!("{message} {advice}").trim().to_owned();
+                return self.data_ended(job, kind, End::Failed(text));
+            }
+            Some(Kind::Train) => {
+                let text = format!("{message} {advice}").trim().to_owned();
+                return self.train_ended(job, End::Failed(text));
+            }
+            Some(Kind::Policy(kind)) => {
+                let text = format!("{message} {advice}").trim().to_owned();
+                return self.policy_ended(job, *kind, End::Failed(text));
             }
             Some(Kind::Probe) => {
                 self.probe_ended(job, Some(format!("{message} {advice}")));

@@ -7,14 +7,17 @@
 mod apply;
 mod blind;
 mod compare;
+mod data;
 mod events;
 mod export;
 mod follow;
 mod library;
 mod measure;
+mod policy;
 mod run;
 mod sweep;
 mod world_pane;
+mod train;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use strum::IntoEnumIterator;
 use crate::background::{Background, FilePicker};
 use crate::commands::Command;
 use crate::compare::Compare;
+use crate::data::Data;
 use crate::doc::{Setup, StartDoc};
 use crate::futures::Runs;
 use crate::history::History;
@@ -35,12 +39,14 @@ use crate::jobs::{Jobs, Kind};
 use crate::link::Link;
 use crate::log::{Level, Log};
 use crate::message::{Message, Outbox};
+use crate::policy::{Policies, PolicyDoc};
 use crate::project::Project;
 use crate::scenes::{self, Scene};
 use crate::screens::{self, Screen};
 use crate::shell::{bars, sheets, toasts};
 use crate::start::StartView;
 use crate::state_file::{self, Found, STATE_FORMAT, State, View};
+use crate::train::{TrainDoc, Training};
 use crate::transport::{Input, Transport};
 use crate::widgets::pane::Textures;
 
@@ -106,6 +112,16 @@ pub struct Studio {
     pub maximised: Option<usize>,
     /// The set of the Compare screen.
     pub compare: Compare,
+    /// What the Data screen holds.
+    pub data: Data,
+    /// What is set up on the Train screen.
+    pub train: TrainDoc,
+    /// Runs of post-training.
+    pub training: Training,
+    /// What is set up on the Policy screen.
+    pub policy: PolicyDoc,
+    /// The project's policies and what was found about them.
+    pub policies: Policies,
     /// Clocks of the screens that are not shown.
     parked: std::collections::HashMap<Screen, Transport>,
     library: Option<crate::compare::library::Library>,
@@ -181,6 +197,11 @@ impl Studio {
             selected: 0,
             maximised: None,
             compare: Compare::new(state.compare.clone()),
+            data: Data::default(),
+            train: state.train.clone(),
+            training: Training::default(),
+            policy: state.policy.clone(),
+            policies: Policies::default(),
             parked: Default::default(),
             library: None,
             loader: Default::default(),
@@ -246,7 +267,13 @@ impl Studio {
     /// Whether a command can be carried out now.
     pub fn enabled(&self, command: Command) -> bool {
         let some = self.transport.available() > 0;
-        if let Some(enabled) = self.compare_enabled(command) {
+        let own = [
+            self.data_enabled(command),
+            self.train_enabled(command),
+            self.policy_enabled(command),
+            self.compare_enabled(command),
+        ];
+        if let Some(enabled) = own.into_iter().flatten().next() {
             return enabled;
         }
         match command {
@@ -347,6 +374,9 @@ impl Studio {
         self.follow_sweep();
         self.follow_gauge();
         self.follow_numbers();
+        self.follow_data();
+        self.follow_train();
+        self.follow_policy();
         self.clock(ctx);
         self.keep(ctx);
         if self.quit {
@@ -366,6 +396,9 @@ impl Studio {
         match self.view.screen {
             Screen::World => screens::world::show(self, ui),
             Screen::Compare => screens::compare::show(self, ui),
+            Screen::Data => screens::data::show(self, ui),
+            Screen::Train => screens::train::show(self, ui),
+            Screen::Policy => screens::policy::show(self, ui),
         }
         toasts::toasts(self, ui.ctx());
         sheets::sheet(self, ui.ctx());
@@ -443,6 +476,14 @@ impl Studio {
         let extent = match self.view.screen {
             Screen::World => self.runs.shown().map(|run| (run.available(), run.expected(), run.rate_hz)),
             Screen::Compare => Some(self.compare_extent()),
+            Screen::Data => {
+                let clip = &self.data.clip;
+                let fps = self.data.shown().map_or(10.0, |about| about.fps.max(0.1) as f32);
+                let expected = if clip.job.is_some() { clip.length.max(clip.ready()) } else { clip.ready() };
+                Some((clip.ready(), expected, fps))
+            }
+            Screen::Train => Some(self.train_extent()),
+            Screen::Policy => Some(self.policy_extent()),
         };
         if let Some((available, expected, fps)) = extent {
             self.transport.apply(Input::Extent { available, expected, fps }, self.now);
@@ -465,6 +506,8 @@ impl Studio {
             view: self.view.clone(),
             setup: self.setup.get().clone(),
             compare: self.compare.doc.get().clone(),
+            train: self.train.clone(),
+            policy: self.policy.clone(),
         }
     }
 
@@ -515,7 +558,10 @@ impl Studio {
         painter.text(
             rect.center(),
             egui::Align2::CENTER_CENTER,
-            &self.strings().world.drop_here,
+            match self.view.screen {
+                Screen::Data => &self.strings().data.drop_here,
+                _ => &self.strings().world.drop_here,
+            },
             font,
             egui::Color32::WHITE,
         );

@@ -1,6 +1,9 @@
 //! The screens of the window: one folder each.
 
 pub mod compare;
+pub mod data;
+pub mod policy;
+pub mod train;
 pub mod world;
 
 use serde::{Deserialize, Serialize};
@@ -14,4 +17,10 @@ pub enum Screen {
     World,
     /// Lay futures side by side.
     Compare,
+    /// Look at recordings and put them right.
+    Data,
+    /// Make a model of one's own.
+    Train,
+    /// Learn, try and improve policies.
+    Policy,
 }

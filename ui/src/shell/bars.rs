@@ -8,10 +8,12 @@ use eframe::egui::{
 use crate::app::{EngineState, Studio};
 use crate::commands::Command;
 use crate::futures::MEMORY_LIMIT;
+use crate::data::DataJob;
 use crate::i18n::{Strings, fill};
 use crate::icons::Icon;
 use crate::jobs::{Job, Kind};
 use crate::message::Message;
+use crate::policy::PolicyJob;
 use crate::screens::Screen;
 use crate::theme::{self, space, tokens};
 use crate::widgets::basic::{command_icon, focus_ring, sized_icon_button, tip};
@@ -147,6 +149,9 @@ pub fn rail(app: &mut Studio, ui: &mut Ui) {
             for (screen, icon, name, command) in [
                 (Screen::World, Icon::World, &s.shell.world, Command::ShowWorld),
                 (Screen::Compare, Icon::Compare, &s.shell.compare, Command::ShowCompare),
+                (Screen::Data, Icon::Data, &s.shell.data, Command::ShowData),
+                (Screen::Train, Icon::Train, &s.shell.train, Command::ShowTrain),
+                (Screen::Policy, Icon::Policy, &s.shell.policy, Command::ShowPolicy),
             ] {
                 let response = rail_button(ui, icon, name, app.view.screen == screen);
                 if tip(ui, response, s, command).clicked() {
@@ -250,6 +255,14 @@ pub fn job_name<'a>(s: &'a Strings, kind: &Kind) -> &'a str {
         Kind::Imagine | Kind::Again | Kind::Cell | Kind::Probe => &s.jobs.imagining,
         Kind::Scene(_) | Kind::DrawStart => &s.jobs.drawing,
         Kind::ReadStart | Kind::Truth { .. } | Kind::Open { .. } => &s.jobs.reading,
+        Kind::Data(DataJob::Import) => &s.jobs.importing,
+        Kind::Data(DataJob::Record(_)) => &s.jobs.recording,
+        Kind::Data(DataJob::Examine) => &s.jobs.examining,
+        Kind::Data(_) => &s.jobs.reading,
+        Kind::Train => &s.jobs.training,
+        Kind::Policy(PolicyJob::Train | PolicyJob::Improve) => &s.jobs.learning,
+        Kind::Policy(PolicyJob::Twin) => &s.jobs.acting,
+        Kind::Policy(_) => &s.jobs.evaluating,
         Kind::Warm => &s.jobs.loading,
         Kind::List => &s.jobs.listing,
         Kind::Save { .. } | Kind::Keep { .. } => &s.jobs.saving,

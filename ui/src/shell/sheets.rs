@@ -31,6 +31,8 @@ pub enum Sheet {
     Branch(Branch),
     /// What to export.
     Export(Export),
+    /// A recording from the virtual world.
+    Record(crate::data::RecordForm),
     /// The field for `DATASET#EPISODE`.
     Episode {
         /// What was typed.
@@ -83,6 +85,7 @@ pub fn sheet(app: &mut Studio, ctx: &Context) {
                 Sheet::Shortcuts => shortcuts(app, ui, s),
                 Sheet::Branch(form) => compare_sheets::branch(app, ui, s, form),
                 Sheet::Export(form) => compare_sheets::export(app, ui, s, form),
+                Sheet::Record(form) => crate::screens::data::record_sheet(app, ui, s, form),
                 Sheet::Episode { text, trouble } => episode(app, ui, s, text, trouble.as_deref()),
             }
         });

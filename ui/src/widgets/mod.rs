@@ -6,5 +6,7 @@ pub mod grid;
 mod lift;
 pub mod pair_view;
 pub mod pane;
+pub mod panels;
+pub mod plot;
 pub mod slider;
 pub mod spark;

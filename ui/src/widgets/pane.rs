@@ -41,6 +41,12 @@ pub enum Slot {
     Cell(usize),
     /// One of the two pictures of the blind round.
     Blind(u64),
+    /// A camera of the episode on the Data screen.
+    Camera(String),
+    /// A row of the held-out start on the Train screen: truth, before, now.
+    Preview(usize),
+    /// Physics or imagination on the Policy screen.
+    Twin(usize),
     /// A starter scene: large on the stage, small in the inspector.
     Scene(usize, bool),
 }

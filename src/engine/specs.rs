@@ -1,0 +1,168 @@
+//! What the jobs about datasets and policies are told.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::doctor::View;
+
+/// Look at one episode: its numbers, and the pictures of all its cameras.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpisodeSpec {
+    /// Dataset folder.
+    pub dataset: PathBuf,
+    /// Corrections to apply to the numbers.
+    #[serde(default)]
+    pub view: View,
+    /// Number of the episode.
+    pub episode: usize,
+    /// Longest side of the pictures that are sent, pixels.
+    pub side: usize,
+}
+
+/// Train a world model from recorded episodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainSpec {
+    /// Settings of the run, a TOML file.
+    pub config: PathBuf,
+    /// Datasets to train on.
+    pub datasets: Vec<PathBuf>,
+    /// Model folder to write.
+    pub out: PathBuf,
+    /// Model whose weights it begins with (folder or name); fresh ones when absent.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// Minutes of training, or else `iterations`.
+    pub minutes: Option<f32>,
+    /// Iterations of training, exactly repeatable.
+    pub iterations: Option<u64>,
+    /// Go on from the folder's checkpoint.
+    #[serde(default)]
+    pub resume: bool,
+}
+
+/// Learn a policy from recorded episodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyTrainSpec {
+    /// Datasets to learn from.
+    pub datasets: Vec<PathBuf>,
+    /// Policy folder to write.
+    pub out: PathBuf,
+    /// Policy to start from.
+    #[serde(default)]
+    pub from: Option<PathBuf>,
+    /// `micro`, `small` or `medium`.
+    pub size: String,
+    /// Whether it is led by pictures of what to reach, not by words.
+    #[serde(default)]
+    pub goal: bool,
+    /// Minutes of training, or else `iterations`.
+    pub minutes: Option<f32>,
+    /// Iterations of training, exactly repeatable.
+    pub iterations: Option<u64>,
+    /// Snapshots to keep on the way, for a ranking.
+    #[serde(default)]
+    pub snapshots: usize,
+    /// Go on from the folder's checkpoint.
+    #[serde(default)]
+    pub resume: bool,
+}
+
+/// How often a policy succeeds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyEvaluateSpec {
+    /// Policy folder.
+    pub policy: PathBuf,
+    /// `world:tabletop`, or `model:` and a model.
+    pub place: String,
+    /// Only this task; the four pushes when absent.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// `plain`, `rich` or a number.
+    pub look: String,
+    /// Episodes.
+    pub episodes: usize,
+    /// Seed: the same one gives the same episodes.
+    pub seed: u64,
+    /// Most steps an episode.
+    pub steps: usize,
+    /// Try this many chunks in the model and take the best.
+    #[serde(default)]
+    pub best_of: Option<usize>,
+    /// World model to look ahead with.
+    #[serde(default)]
+    pub with: String,
+}
+
+/// One round of imagined experience.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyImproveSpec {
+    /// Policy to improve.
+    pub policy: PathBuf,
+    /// World model to act in.
+    pub model: String,
+    /// Data that the policy was learnt from.
+    pub dataset: PathBuf,
+    /// Policy folder to write; the imagined episodes go beside it, into `OUT-imagined`.
+    pub out: PathBuf,
+    /// Episodes to imagine.
+    pub episodes: usize,
+    /// Most steps an episode.
+    pub steps: usize,
+    /// Seed of starts and noise.
+    pub seed: u64,
+    /// Other seeds under which a success must succeed again.
+    pub witnesses: usize,
+    /// Minutes of training, or else `iterations`.
+    pub minutes: Option<f32>,
+    /// Iterations of training.
+    pub iterations: Option<u64>,
+}
+
+/// Whether a model ranks policies as physics does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyRankSpec {
+    /// Policy folders.
+    pub policies: Vec<PathBuf>,
+    /// A policy whose snapshots are ranked too.
+    #[serde(default)]
+    pub checkpoints_of: Option<PathBuf>,
+    /// World model.
+    pub model: String,
+    /// Only this task; the four pushes when absent.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// Episodes a policy and place.
+    pub episodes: usize,
+    /// Seed of the scenes.
+    pub seed: u64,
+    /// Most steps an episode.
+    pub steps: usize,
+}
+
+/// One episode in physics and in imagination at once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PolicyTwinSpec {
+    /// Policy folder.
+    pub policy: PathBuf,
+    /// World model.
+    pub model: String,
+    /// Only this task; the four pushes when absent.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// `plain`, `rich` or a number.
+    pub look: String,
+    /// Seed of the scene, as an evaluation lists it.
+    pub seed: u64,
+    /// Most steps.
+    pub steps: usize,
+    /// Try this many chunks in the model and take the best.
+    #[serde(default)]
+    pub best_of: Option<usize>,
+    /// Whether the agent looks at the imagined frames, not at those of physics.
+    #[serde(default)]
+    pub in_model: bool,
+    /// Dataset folder to keep what happened in physics.
+    #[serde(default)]
+    pub out: Option<PathBuf>,
+}
