@@ -50,7 +50,40 @@ pub fn inspect(path: &Path) -> Result<Inspection, Failure> {
             "A model has contract.json, a dataset meta/info.json, a future future.json.",
         ));
     }
+    if path.extension().is_some_and(|e| e == "bundle") {
+        return bundle(path);
+    }
     picture_or_clip(path)
+}
+
+/// A bundle: whole or not, by whom, for which robot. Whose key is trusted is a matter of each robot.
+fn bundle(path: &Path) -> Result<Inspection, Failure> {
+    use crate::robot::bundle;
+    let (found, trusted) = match bundle::read(path, &[], |_, _| Ok(())) {
+        Err(bundle::BundleError::Stranger(key)) => (bundle::read(path, &[key], |_, _| Ok(())), false),
+        other => (other, true),
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(e) => {
+            let (problem, value) = (e.to_string(), json!({ "kind": "bundle", "problems": [e.to_string()] }));
+            let lines = vec!["bundle".into()];
+            return Ok(Inspection { kind: "bundle", sound: false, lines, problems: vec![problem], value });
+        }
+    };
+    let m = &found.manifest;
+    let joints: Vec<String> =
+        m.joints.iter().map(|j| format!("{} ({})", j.name, j.unit.sign().trim())).collect();
+    let lines = vec![
+        format!("bundle {} for the body {}", m.name, m.embodiment),
+        format!("joints: {}", joints.join(", ")),
+        format!("{} actions a second, {} files, packed by {}", m.rate_hz, m.members.len(), m.software),
+        format!("signed with the key {}", found.key),
+        format!("sha256 {}", found.id),
+    ];
+    let value =
+        json!({ "kind": "bundle", "id": found.id, "key": found.key, "trusted": trusted, "manifest": m });
+    Ok(Inspection { kind: "bundle", sound: true, lines, problems: Vec::new(), value })
 }
 
 fn model(folder: &Path) -> Result<Inspection, Failure> {

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod project;
 pub mod robot;
 pub mod score;
+pub mod terminal;
 pub mod train;
 pub mod world;
 

@@ -223,7 +223,7 @@ fn a_kill_at_any_moment_leaves_a_whole_bundle() {
     let bundles = all.iter().map(|(p, _)| p.to_str().unwrap()).collect::<Vec<_>>().join(":");
     let mut random = 88_172_645_463_325_252u64;
     let mut seen = std::collections::BTreeSet::new();
-    for round in 0..60 {
+    for round in 0..200 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_that_installs", "--ignored", "--nocapture"])
             .env("FORERUN_TEST_STORE", b.path("store"))

@@ -10,6 +10,7 @@ use forerun::robot::agent::{Agent, AgentError, Options};
 use forerun::robot::clock::{Clock, SystemClock};
 use forerun::robot::driver::Driver;
 use forerun::robot::file::{DriverKind, RobotFile};
+use forerun::robot::tabletop::TabletopArm;
 
 const HELP: &str = "\
 forerun-agent: owns the port of a robot. Everything else proposes; only its safety layer commands.
@@ -17,12 +18,16 @@ forerun-agent: owns the port of a robot. Everything else proposes; only its safe
 forerun-agent --robot ROBOT.toml [--listen ADDRESS] [--token-file FILE] [--boxes FOLDER]
     --robot        the robot file
     --listen       where programs connect (default 127.0.0.1:4760; port 0 takes a free one)
-    --token-file   a file with a secret of at least 32 characters; needed beyond this machine
+    --token-file   a file with a secret of at least 32 characters; needed beyond this machine, where TLS is spoken too:
+                   clients then connect to ADDRESS#FINGERPRINT, as the agent prints it
     --boxes        folder for black boxes (default: black-boxes beside the robot file)
+    --with-parent  park and end when the standard input ends (used by programs that start an agent)
 forerun-agent practise --port LINK [--robot ROBOT.toml]
     an emulated SO-101 whose port is found at LINK; writes its robot file when asked to
 forerun-agent new --robot ROBOT.toml --name NAME [--serial USB_SERIAL_NUMBER | --path PORT]
     writes a robot file for an SO-101 with the usual limits
+forerun-agent new --robot ROBOT.toml --name NAME --tabletop SCENE_SEED
+    writes a robot file for the virtual world's arm, in real time, with its camera
 forerun-agent ports
     lists the serial ports that are plugged in
 
@@ -105,17 +110,30 @@ fn main() -> ExitCode {
 fn serve(arguments: &[String]) -> Result<(), Failure> {
     let options = options(arguments).map_err(Failure::Arguments)?;
     listen_to_signals();
+    if arguments.iter().any(|a| a == "--with-parent") {
+        std::thread::spawn(|| {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            SIGNALS.fetch_add(1, Ordering::Relaxed);
+        });
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let for_driver = Arc::clone(&clock);
     let make = Box::new(move |file: &RobotFile| driver(file, &for_driver));
     let agent = Agent::new(options, clock, make).map_err(failed)?;
     // One line that programs can read: where to connect.
-    println!("{{\"ready\":true,\"listen\":\"{}\",\"pid\":{}}}", agent.address(), std::process::id());
+    let mut ready = serde_json::json!({
+        "ready": true, "listen": agent.address().to_string(), "pid": std::process::id(),
+    });
+    if let Some(fingerprint) = agent.fingerprint() {
+        eprintln!("clients connect to {}#{fingerprint}", agent.address());
+        ready["fingerprint"] = fingerprint.into();
+    }
+    println!("{ready}");
     agent.run(&SIGNALS).map_err(failed)
 }
 
 fn options(arguments: &[String]) -> Result<Options, String> {
-    check_names(arguments, &["--robot", "--listen", "--token-file", "--boxes"])?;
+    check_names(arguments, &["--robot", "--listen", "--token-file", "--boxes", "--with-parent"])?;
     let robot = PathBuf::from(value(arguments, "--robot")?.ok_or("--robot ROBOT.toml is needed")?);
     let listen = value(arguments, "--listen")?.unwrap_or_else(|| "127.0.0.1:4760".into());
     let listen: SocketAddr =
@@ -138,23 +156,37 @@ fn driver(file: &RobotFile, clock: &Arc<dyn Clock>) -> Result<Box<dyn Driver>, A
         DriverKind::Feetech => {
             Ok(Box::new(forerun::robot::feetech::bus::on_serial_port(file, Arc::clone(clock))))
         }
-        DriverKind::Tabletop => {
-            Err(AgentError::Driver("the virtual world's arm cannot be driven by this version yet".into()))
+        DriverKind::Dynamixel => {
+            Ok(Box::new(forerun::robot::dynamixel::bus::on_serial_port(file, Arc::clone(clock))))
         }
+        DriverKind::Tabletop => tabletop(file, clock),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn driver(_file: &RobotFile, _clock: &Arc<dyn Clock>) -> Result<Box<dyn Driver>, AgentError> {
-    let _ = DriverKind::Feetech;
-    Err(AgentError::Driver("robots are driven on Linux only so far".into()))
+fn driver(file: &RobotFile, clock: &Arc<dyn Clock>) -> Result<Box<dyn Driver>, AgentError> {
+    match file.driver {
+        DriverKind::Tabletop => tabletop(file, clock),
+        _ => Err(AgentError::Driver("real robots are driven on Linux only so far".into())),
+    }
+}
+
+fn tabletop(file: &RobotFile, clock: &Arc<dyn Clock>) -> Result<Box<dyn Driver>, AgentError> {
+    let arm = TabletopArm::new(file, Arc::clone(clock));
+    arm.map(|arm| Box::new(arm) as Box<dyn Driver>).map_err(|e| AgentError::Driver(e.to_string()))
 }
 
 fn new(arguments: &[String]) -> Result<(), Failure> {
     let read = || -> Result<(PathBuf, RobotFile), String> {
-        check_names(arguments, &["--robot", "--name", "--serial", "--path"])?;
+        check_names(arguments, &["--robot", "--name", "--serial", "--path", "--tabletop"])?;
         let path = PathBuf::from(value(arguments, "--robot")?.ok_or("--robot ROBOT.toml is needed")?);
-        let mut robot = RobotFile::so101(&value(arguments, "--name")?.ok_or("--name NAME is needed")?);
+        let name = value(arguments, "--name")?.ok_or("--name NAME is needed")?;
+        if let Some(seed) = value(arguments, "--tabletop")? {
+            let mut robot = RobotFile::tabletop(&name, 128);
+            robot.scene_seed = Some(seed.parse().map_err(|_| format!("{seed} is no seed"))?);
+            return Ok((path, robot));
+        }
+        let mut robot = RobotFile::so101(&name);
         robot.port.serial = value(arguments, "--serial")?;
         robot.port.path = value(arguments, "--path")?.map(PathBuf::from);
         Ok((path, robot))

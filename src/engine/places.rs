@@ -94,6 +94,11 @@ impl Places {
 
 /// Folder of the models that a person imported: beside the person's other application data.
 pub fn own_models() -> Option<PathBuf> {
+    own_data().map(|data| data.join("models"))
+}
+
+/// Folder of everything that this program keeps for a person.
+pub fn own_data() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let data = if cfg!(windows) {
         set("LOCALAPPDATA")
@@ -102,7 +107,7 @@ pub fn own_models() -> Option<PathBuf> {
     } else {
         set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))
     };
-    data.map(|data| data.join("forerun").join("models"))
+    data.map(|data| data.join("forerun"))
 }
 
 /// Folders of shipped models: beside the executable (a release), above it (a build in its repository), and where

@@ -145,6 +145,9 @@ impl DriverError {
     }
 }
 
+/// Takes a picture with a camera; may be called from any thread.
+pub type Eye = std::sync::Arc<dyn Fn(&super::file::CameraFile) -> Option<crate::Frame> + Send + Sync>;
+
 /// A robot's motors. Everything that moves them takes an order, and orders are made by the safety layer alone.
 pub trait Driver: Send {
     /// Finds and opens the robot, and checks that it is the one of the robot file. Writes nothing that moves it,
@@ -162,6 +165,10 @@ pub trait Driver: Send {
     fn command(&mut self, order: &GoalOrder) -> Result<(), DriverError>;
     /// Switches torque.
     fn torque(&mut self, order: &TorqueOrder) -> Result<(), DriverError>;
+    /// Cameras that come with the robot itself (`source = "tabletop"`).
+    fn eye(&self) -> Option<Eye> {
+        None
+    }
     /// Stores a calibration in the motors (limp arms only), after keeping what is there.
     fn store_calibration(&mut self, order: &CalibrationOrder) -> Result<(), DriverError>;
 }

@@ -20,6 +20,8 @@ pub const GREATEST_SPEED: f64 = 270.0;
 pub enum DriverKind {
     /// Feetech STS/SMS servos on a serial bus (SO-100, SO-101).
     Feetech,
+    /// Dynamixel X servos by protocol 2.0 on a serial bus (Koch, ALOHA).
+    Dynamixel,
     /// The virtual world's arm, in real time.
     Tabletop,
 }
@@ -128,6 +130,10 @@ pub struct CameraFile {
     /// Whether a run needs it: a late or frozen picture then holds the arm.
     #[serde(default = "yes")]
     pub required: bool,
+    /// Where its pictures come from: `tabletop` (the virtual world), or `file:PATH`, a picture that another program
+    /// writes again and again (whole, by renaming). Without one, a program reports what it sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 fn yes() -> bool {
@@ -152,6 +158,9 @@ pub struct RobotFile {
     /// What stays when the agent ends.
     #[serde(default)]
     pub on_quit: OnQuit,
+    /// Scene of the virtual world, for its arm only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scene_seed: Option<u64>,
     /// The robot's name, typed by a person who has understood that numbers in this file are looser than usual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raised: Option<String>,
@@ -241,6 +250,7 @@ impl RobotFile {
             driver: DriverKind::Feetech,
             supply_volts: 12.0,
             on_quit: OnQuit::StayStiff,
+            scene_seed: None,
             raised: None,
             port: PortFile::default(),
             rates: Rates::default(),
@@ -256,6 +266,32 @@ impl RobotFile {
             ],
             cameras: Vec::new(),
         }
+    }
+
+    /// The arm of the virtual world, with a camera of `size` x `size` pixels.
+    pub fn tabletop(name: &str, size: u32) -> Self {
+        let mut robot = Self::so101(name);
+        robot.driver = DriverKind::Tabletop;
+        for (i, joint) in robot.joints.iter_mut().enumerate() {
+            let limits = crate::world::JOINT_LIMITS.get(i).copied().unwrap_or([-90.0, 90.0]);
+            let [low, high] = limits.map(f64::from);
+            // The virtual joints' ranges lie evenly about 0 degrees, the middle of a servo's turn; a gripper unit is
+            // half a degree.
+            let degrees = if joint.unit == Unit::Deg { high - low } else { 50.0 };
+            let half = (degrees / 2.0 / super::calibration::DEGREES_PER_STEP).round() as i32;
+            let (range_min, range_max) = (2047 - half, 2047 + half);
+            joint.calibration = Some(Calibration { drive_mode: 0, homing_offset: 0, range_min, range_max });
+            joint.range = [low, high];
+        }
+        robot.cameras = vec![CameraFile {
+            name: "front".into(),
+            fps: 10.0,
+            width: size,
+            height: size,
+            required: true,
+            source: Some("tabletop".into()),
+        }];
+        robot
     }
 
     /// Reads and checks a robot file.
@@ -440,6 +476,7 @@ mod tests {
             width: 640,
             height: 480,
             required: true,
+            source: None,
         });
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("robot.toml");

@@ -8,12 +8,16 @@ pub mod bundle;
 pub mod calibration;
 pub mod clock;
 pub mod driver;
+pub mod dynamixel;
 #[cfg(unix)]
 pub mod emulator;
 pub mod feetech;
 pub mod file;
 pub mod numbers;
+pub mod openpi;
+pub mod push;
 pub mod safety;
+pub mod tabletop;
 
 use std::io::Write;
 use std::path::Path;

@@ -155,6 +155,15 @@ impl World {
         }
     }
 
+    /// Moves the world by `substeps` steps of physics (240 a second): for a robot that runs in real time, whose goals come
+    /// more often than frames. A value that is not a number holds its joint.
+    pub fn advance(&mut self, goal: &[f32; JOINTS], substeps: u32) {
+        let target = arm::clamp_joints(goal, &self.set_point);
+        for k in 0..substeps {
+            self.substep(&target, 1.0 / (substeps - k) as f32);
+        }
+    }
+
     /// One physics step; the set point goes `share` of its way to the target.
     fn substep(&mut self, target: &[f32; JOINTS], share: f32) {
         let dt = 1.0 / PHYSICS_HZ as f32;

@@ -4,4 +4,5 @@
 mod child;
 mod help;
 mod imagine;
+mod robot;
 mod support;

@@ -27,6 +27,10 @@ pub trait FilePicker: Send + Sync {
     fn frames(&self, title: &str) -> Vec<PathBuf>;
     /// A folder.
     fn folder(&self, title: &str) -> Option<PathBuf>;
+    /// A bundle for a robot.
+    fn bundle(&self, title: &str) -> Option<PathBuf> {
+        self.frames(title).into_iter().next()
+    }
     /// A file to write; `name` is suggested.
     fn save(&self, title: &str, name: &str) -> Option<PathBuf>;
 }
@@ -44,6 +48,10 @@ impl FilePicker for DesktopPicker {
             )
             .pick_files()
             .unwrap_or_default()
+    }
+
+    fn bundle(&self, title: &str) -> Option<PathBuf> {
+        rfd::FileDialog::new().set_title(title).add_filter("*.bundle", &["bundle"]).pick_file()
     }
 
     fn folder(&self, title: &str) -> Option<PathBuf> {
@@ -113,6 +121,14 @@ impl Background {
         self.run(ctx, "dialog", move || {
             let files = picker.frames(&title);
             (!files.is_empty()).then_some(Message::Files(files))
+        });
+    }
+
+    /// Asks for a bundle to install on the robot.
+    pub fn pick_bundle(&self, ctx: &Context, title: String) {
+        let picker = self.picker.clone();
+        self.run(ctx, "dialog", move || {
+            picker.bundle(&title).map(|f| Message::Robot(crate::robot::Wish::Install(f)))
         });
     }
 

@@ -69,6 +69,10 @@ pub enum Command {
     ShowWorld,
     /// Go to the Compare screen.
     ShowCompare,
+    /// Go to the Robot screen.
+    ShowRobot,
+    /// Stop the arm. Escape and Space do the same while it is stiff.
+    StopRobot,
     /// Lay the futures of the shown run side by side on the Compare screen.
     CompareRun,
     /// Put the selected future into the set of the Compare screen.
@@ -262,6 +266,8 @@ impl Command {
             Self::OpenProject => &c.open_project,
             Self::ShowWorld => &c.show_world,
             Self::ShowCompare => &c.show_compare,
+            Self::ShowRobot => &c.show_robot,
+            Self::StopRobot => &c.stop_robot,
             Self::CompareRun => &c.compare_run,
             Self::ComparePane => &c.compare_pane,
             Self::NextPane => &c.next_pane,
@@ -365,6 +371,7 @@ impl Command {
             Self::ShowTrain => vec![with(CTRL, Key::Num4)],
             Self::ShowPolicy => vec![with(CTRL, Key::Num5)],
             Self::ImportData => vec![with(CTRL_SHIFT, Key::O)],
+            Self::ShowRobot => vec![with(CTRL, Key::Num6)],
             Self::CompareRun => vec![with(CTRL, Key::D)],
             Self::ComparePane => vec![with(CTRL_SHIFT, Key::D)],
             Self::NextPane => vec![bare(none, Key::ArrowDown)],
@@ -414,6 +421,7 @@ impl Command {
             Self::ZoomIn
             | Self::ZoomOut
             | Self::ZoomReset
+            | Self::StopRobot
             | Self::AddSweep
             | Self::MeasureFollowing
             | Self::ClearPanes
@@ -476,6 +484,8 @@ impl Command {
             Self::UseTrained => Icon::Check,
             Self::ShowPolicy | Self::StartPolicy => Icon::Policy,
             Self::StopPolicy => Icon::Stop,
+            Self::ShowRobot => Icon::Robot,
+            Self::StopRobot => Icon::Stop,
             Self::CompareRun => Icon::Compare,
             Self::ComparePane => Icon::Plus,
             Self::NextPane => Icon::ChevronRight,

@@ -118,6 +118,7 @@ pub struct Strings {
     pub data: DataWords,
     pub train: TrainWords,
     pub policy: PolicyWords,
+    pub robot: RobotWords,
     pub trouble: Trouble,
     pub scenes: Scenes,
     pub commands: Commands,
@@ -126,7 +127,7 @@ pub struct Strings {
 words! {
     /// Bars, rail, palette, log.
     Shell {
-        world, compare, data, train, policy, search_hint, nothing_found, engine_ready, engine_starting, engine_gone, engine_off, log, log_empty, shortcuts,
+     world, compare, data, train, policy, search_hint, nothing_found, engine_ready, engine_starting, engine_gone, engine_off, log, log_empty, shortcuts, robot,
         close, copy_details, copied, untitled, dismiss,     }
     /// The World screen.
     World {
@@ -134,6 +135,10 @@ words! {
         prompt, prompt_hint, unknown_words, no_text, mode, mode_words, mode_numbers, mode_both, mode_free,
         mode_words_tip, mode_numbers_tip, mode_both_tip, mode_free_tip, futures, seed, refine, length, steps,
         refine_tip, futures_tip, length_tip, seed_tip, imagine, cancel, empty_title, empty_text,         caption_seed, caption_refine, truth, imagining, done_in, unfamiliar, unfamiliar_tip, saved, saved_to,         waiting, failed, cancelled, drop_here, run_of, pane, start_frame, device,     }
+    /// The Robot screen.
+    RobotWords {
+        empty_title, empty_text, no_camera, no_picture, connect, connecting, connect_to, connect_button, virtual_arm, virtual_arm_tip, elsewhere, files_hint, leave, leave_tip, waiting, disconnected, limp, armed, ready, running, hold, fault, disconnected_means, limp_means, armed_means, ready_means, running_means, hold_means, fault_means, left_stiff, arm, arm_tip, by_hand, by_hand_tip, park, park_tip, resume, resume_tip, acknowledge, acknowledge_tip, release, release_tip, release_hold, record, record_tip, recorded, stage_runs, calibration, calibration_limp, compare_calibration, calibration_tip, calibration_same, calibration_none, calibration_row, calibration_choose, use_motors, use_file, sweep, sweep_middle, sweep_begin, sweep_ends, sweep_keep, sweep_leave, link, period, black_box, black_box_tip, black_box_empty, close_black_box, moment, joints, sliders, sliders_hint, position, goal, load, heat, supply, limits, bundle, install, install_tip, no_bundle, roll_back, roll_back_tip, prompt, replay, replay_means, rehearse, rehearse_means, shadow, shadow_means, cautious, cautious_means, normal, normal_means, run_stage, stage_running, counts, counts_not, skip, skip_hint, skip_button, dead_man, dead_man_held, dead_man_hint, stop, stop_tip,
+    }
     /// Channels and curves.
     Numbers {
         numbers, curve, show_curve, hide_curve, hold, linear, keyframe,         reset, none, recorded, recorded_tip, curve_hint, value_at, off_in_mode, more, fewer,
@@ -211,7 +216,7 @@ command_words! {
     last_frame, toggle_loop, faster, slower, toggle_maximise, previous_run, next_run, toggle_smooth, show_model,
     open_project, palette, shortcuts, toggle_log, toggle_theme, toggle_language, zoom_in, zoom_out, zoom_reset,
     reset_layout, quit,
-     show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, add_world, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right,
+     show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, add_world, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right, show_robot, stop_robot,
     show_data, import_data, import_clips, record_data, examine_data, mend_data, show_train, start_training,
     pause_training, resume_training, use_trained, show_policy, start_policy, stop_policy,
 }

@@ -34,6 +34,7 @@ icons! {
     Compare = "compare", Pin = "pin", Mute = "mute", Swap = "swap", Branch = "branch", Export = "export",
     Pencil = "pencil", Vote = "vote", Data = "data", Train = "train", Policy = "policy", Record = "record",
     Doctor = "doctor", Link = "link",
+    Robot = "robot",
 }
 
 /// A part of an icon, on the 24 x 24 grid.

@@ -22,6 +22,7 @@ pub mod log;
 pub mod message;
 pub mod policy;
 pub mod project;
+pub mod robot;
 pub mod scenes;
 pub mod screens;
 pub mod shell;

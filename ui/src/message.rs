@@ -38,6 +38,10 @@ pub enum Message {
     Train(TrainWish),
     /// Change something on the Policy screen.
     Policy(PolicyWish),
+    /// Something for the robot.
+    Robot(crate::robot::Wish),
+    /// Choose a bundle to install on the robot.
+    PickBundle,
     /// Start from these files (dropped or chosen).
     Files(Vec<PathBuf>),
     /// Start from this `DATASET#EPISODE`.
@@ -200,6 +204,11 @@ impl Outbox {
     /// Sends a wish of the Compare screen.
     pub fn compare(&mut self, wish: Wish) {
         self.send(Message::Compare(wish));
+    }
+
+    /// Sends a wish to the robot.
+    pub fn robot(&mut self, wish: crate::robot::Wish) {
+        self.send(Message::Robot(wish));
     }
 
     /// Takes all messages out.

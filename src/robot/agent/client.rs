@@ -29,6 +29,11 @@ pub enum ClientError {
     /// It cannot be reached, or went away.
     #[error("the agent cannot be reached ({0}). Is forerun-agent running on the machine that has the robot?")]
     Io(#[from] io::Error),
+    /// It is not the agent that was meant, or speaks no TLS.
+    #[error(
+        "the agent cannot be trusted ({0}). Copy the fingerprint that it prints when it starts, after the # of its address"
+    )]
+    Certificate(String),
     /// It said no.
     #[error("{0}")]
     Denied(String),
@@ -41,9 +46,17 @@ pub enum ClientError {
 const PATIENCE: Duration = Duration::from_secs(8);
 
 impl Client {
-    /// Connects and introduces itself.
+    /// Connects and introduces itself. Beyond this machine the address ends with `#` and the fingerprint that the agent
+    /// prints: `192.168.1.7:4760#5f3a…`.
+    ///
+    /// # Errors
+    /// An agent that cannot be reached, has another certificate, or refuses the token.
     pub fn connect(address: &str, token: Option<&str>, name: &str) -> Result<Self, ClientError> {
-        let socket = TcpStream::connect(address)?;
+        let socket = match address.split_once('#') {
+            None => TcpStream::connect(address)?,
+            Some((address, fingerprint)) => super::tls::connect(fingerprint, TcpStream::connect(address)?)
+                .map_err(|e| ClientError::Certificate(e.to_string()))?,
+        };
         let _ = socket.set_nodelay(true);
         socket.set_write_timeout(Some(Duration::from_secs(2)))?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -1,5 +1,7 @@
 //! The agent: the one process that owns a robot's port. Everything else proposes to it over a connection.
 
+pub mod cameras;
+pub mod child;
 pub mod client;
 mod lease;
 mod period;
@@ -7,7 +9,9 @@ pub mod protocol;
 mod requests;
 mod run;
 mod server;
+pub mod tls;
 
 pub use client::{Client, ClientError};
 pub use run::{Agent, AgentError, Options};
 pub use server::ListenError;
+pub(crate) use server::same as same_secret;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::super::calibration::CalibrationDifference;
+use super::super::calibration::{Calibration, CalibrationDifference};
 use super::super::numbers::Mode;
 use super::super::safety::any::View;
 use super::super::safety::shadow::ShadowReport;
@@ -135,8 +135,20 @@ pub enum Ask {
         /// True: the robot file's goes into the motors. False: the motors' goes into the robot file.
         from_file: bool,
     },
+    /// Store a new calibration of every joint in the motors and in the robot file (limp arms only). What is replaced is
+    /// kept in a file.
+    Calibrate {
+        /// (joint, its calibration); every joint once.
+        joints: Vec<(String, Calibration)>,
+    },
     /// Write the black box to a file now.
     BlackBox,
+    /// The newest picture of a camera; of the first one when no name is given.
+    Look {
+        /// Which camera.
+        #[serde(default)]
+        camera: Option<String>,
+    },
     /// How is it?
     View,
 }
@@ -172,11 +184,27 @@ pub enum Tell {
     Calibration {
         /// Joint by joint; empty when they agree.
         differences: Vec<CalibrationDifference>,
+        /// What the motors hold, joint by joint; empty for motors that hold none.
+        #[serde(default)]
+        stored: Vec<(String, Calibration)>,
     },
     /// Answer to `EndShadow`.
     Shadow {
         /// How it went.
         report: Option<ShadowReport>,
+    },
+    /// Answer to `Look`.
+    Picture {
+        /// Camera.
+        camera: String,
+        /// When it was taken, seconds on the agent's clock.
+        taken: f64,
+        /// Pixels in a row (large pictures are made smaller before they travel).
+        width: usize,
+        /// Number of rows.
+        height: usize,
+        /// Base64 of `height * width * 3` bytes, R G B.
+        rgb: String,
     },
     /// Answer to `BlackBox`.
     Written {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::calibration::{self, Calibrations};
+use super::super::calibration::{self, Calibration, Calibrations};
 use super::super::clock::Time;
 use super::super::safety::camera::Look;
 use super::super::safety::states::RunRules;
@@ -70,12 +70,21 @@ impl Agent {
                 return Ok(Tell::Leased { key });
             }
             Ask::Calibration => {
-                let differences = match &self.robot {
-                    Some(AnyRobot::Limp(r)) => r.calibration_differences(),
-                    Some(other) => return Err(not_now(other, "comparing calibrations", "limp")),
-                    None => Vec::new(),
+                return match &self.robot {
+                    Some(AnyRobot::Limp(r)) => {
+                        let names = r.file().joints.iter().map(|j| j.name.clone());
+                        let stored = names.zip(r.stored_calibration().unwrap_or_default()).collect();
+                        Ok(Tell::Calibration { differences: r.calibration_differences(), stored })
+                    }
+                    Some(other) => Err(not_now(other, "comparing calibrations", "limp")),
+                    None => Err("the agent is ending".into()),
                 };
-                return Ok(Tell::Calibration { differences });
+            }
+            Ask::Look { camera } => {
+                return self.pictures.newest(camera.as_deref()).ok_or_else(|| match camera {
+                    Some(name) => format!("there is no picture of the camera {name:?} yet"),
+                    None => "no camera of this robot gives pictures to the agent".into(),
+                });
             }
             Ask::BlackBox => {
                 let path = self.write_box("asked").ok_or("there is nothing to write yet")?;
@@ -178,6 +187,7 @@ impl Agent {
             }),
             Ask::EndShadow => self.with_limp(|r, _| Ok(Tell::Shadow { report: r.end_shadow() })),
             Ask::UseCalibration { from_file } => self.use_calibration(from_file),
+            Ask::Calibrate { joints } => self.calibrate(&joints),
             _ => Err("this cannot be asked here".into()),
         }
     }
@@ -266,12 +276,8 @@ impl Agent {
 
     fn take_look(&mut self, name: &str, look: Look) -> Answer {
         self.change(|mut robot, _| {
-            let known = match &mut robot {
-                AnyRobot::Running(r) => r.saw(name, look),
-                _ => true,
-            };
-            let outcome =
-                if known { Ok(Tell::Done) } else { Err(format!("the robot file has no camera {name:?}")) };
+            let known = robot.saw(name, look);
+            let outcome = if known { Ok(Tell::Done) } else { Err(format!("no run needs a camera {name:?}")) };
             (robot, outcome)
         })
         .unwrap_or(Err("the agent is ending".into()))
@@ -309,7 +315,7 @@ impl Agent {
     fn use_calibration(&mut self, from_file: bool) -> Answer {
         let folder = self.options.robot.clone();
         let backup = folder.with_extension("calibration-before.json");
-        let keep = |joints: Vec<(String, u8, Option<calibration::Calibration>)>| {
+        let keep = |joints: Vec<(String, u8, Option<Calibration>)>| {
             let known: Calibrations =
                 joints.into_iter().filter_map(|(n, id, c)| Some((n, (id, c?)))).collect();
             calibration::write_lerobot(&backup, &known).map_err(|e| e.to_string())
@@ -335,13 +341,47 @@ impl Agent {
         let Some(stored) = limp.stored_calibration() else {
             return Err("the motors hold no calibration".into());
         };
-        let mut file = limp.file().clone();
+        let file = limp.file().clone();
         keep(file.joints.iter().map(|j| (j.name.clone(), j.id, j.calibration)).collect())?;
-        for (joint, c) in file.joints.iter_mut().zip(stored) {
+        self.adopt(stored)
+    }
+
+    /// Stores a new calibration in the motors, then in the robot file.
+    fn calibrate(&mut self, joints: &[(String, Calibration)]) -> Answer {
+        let Some(AnyRobot::Limp(limp)) = &self.robot else {
+            let why = self.robot.as_ref().map(|r| not_now(r, "calibrating", "limp"));
+            return Err(why.unwrap_or_default());
+        };
+        let file = limp.file().clone();
+        let mut wanted = Vec::with_capacity(file.joints.len());
+        for joint in &file.joints {
+            let found = joints.iter().find(|(name, _)| *name == joint.name);
+            wanted.push(found.ok_or_else(|| format!("there is no calibration for {}", joint.name))?.1);
+        }
+        let stored = limp.stored_calibration().unwrap_or_default();
+        let known: Calibrations =
+            file.joints.iter().zip(stored).map(|(j, c)| (j.name.clone(), (j.id, c))).collect();
+        let backup = self.options.robot.with_extension("calibration-before.json");
+        calibration::write_lerobot(&backup, &known).map_err(|e| e.to_string())?;
+        let motors = wanted.clone();
+        self.with_limp(|r, now| {
+            r.store_calibration(now, motors).map_err(|e| e.to_string())?;
+            Ok(Tell::Done)
+        })?;
+        self.adopt(wanted)
+    }
+
+    /// Writes calibrations into the robot file and opens the robot anew with them: everything that was computed from the
+    /// old ones goes with the old robot.
+    fn adopt(&mut self, calibrations: Vec<Calibration>) -> Answer {
+        let Some(AnyRobot::Limp(limp)) = &self.robot else {
+            return Err("the arm is not limp any more".into());
+        };
+        let mut file = limp.file().clone();
+        for (joint, c) in file.joints.iter_mut().zip(calibrations) {
             joint.calibration = Some(c);
         }
         file.write(&self.options.robot).map_err(|e| e.to_string())?;
-        // Everything that was computed from the old calibration goes with the old robot.
         let driver = (self.make_driver)(&file).map_err(|e| e.to_string())?;
         self.change(|robot, now| {
             if let AnyRobot::Limp(r) = robot {

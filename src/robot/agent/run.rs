@@ -12,6 +12,7 @@ use super::super::driver::Driver;
 use super::super::file::{OnQuit, RobotFile, RobotFileError};
 use super::super::safety::states::Denied;
 use super::super::safety::{AnyRobot, Robot};
+use super::cameras::Pictures;
 use super::lease::Lease;
 use super::period::Periods;
 use super::protocol::{AgentView, Tell};
@@ -66,6 +67,7 @@ pub struct Agent {
     pub(super) peers: HashMap<u64, Peer>,
     pub(super) rules: Option<super::super::safety::states::RunRules>,
     pub(super) box_number: u32,
+    pub(super) pictures: Pictures,
     clock: Arc<dyn Clock>,
     server: Server,
     periods: Periods,
@@ -78,8 +80,9 @@ impl Agent {
     pub fn new(options: Options, clock: Arc<dyn Clock>, make_driver: MakeDriver) -> Result<Self, AgentError> {
         let file = RobotFile::read(&options.robot)?;
         let text = toml::to_string(&file).map_err(|e| RobotFileError::Wrong { why: e.to_string() })?;
-        let server = Server::start(options.listen, options.token.clone(), text)?;
+        let server = Server::start(options.listen, options.token.clone(), text, &options.robot)?;
         let driver = make_driver(&file)?;
+        let pictures = Pictures::start(&file, driver.eye(), &clock);
         let period = Duration::from_secs_f64(1.0 / file.rates.control_hz);
         Ok(Self {
             robot: Some(Robot::new(file, driver).into()),
@@ -89,6 +92,7 @@ impl Agent {
             peers: HashMap::new(),
             rules: None,
             box_number: 0,
+            pictures,
             clock,
             server,
             periods: Periods::new(period),
@@ -100,6 +104,11 @@ impl Agent {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address
+    }
+
+    /// By which clients beyond this machine know it; `None` on this machine, where there is no TLS.
+    pub fn fingerprint(&self) -> Option<String> {
+        self.server.fingerprint.clone()
     }
 
     pub(super) fn now(&self) -> Time {
@@ -130,6 +139,7 @@ impl Agent {
                 self.change(|r, now| (r.stop(now, &by), ()));
             }
             self.hear();
+            self.look();
             self.check_lease(now);
             self.change(|r, now| (r.tick(now), ()));
             self.look_after_port(now);
@@ -172,6 +182,16 @@ impl Agent {
                 Ok(Incoming::Asked(peer, id, ask)) => self.answer(&peer, id, ask),
                 Err(_) => break,
             }
+        }
+    }
+
+    /// Tells the safety layer of new pictures.
+    fn look(&mut self) {
+        for (camera, look) in self.pictures.news() {
+            self.change(|mut r, _| {
+                r.saw(&camera, look);
+                (r, ())
+            });
         }
     }
 
@@ -219,8 +239,12 @@ impl Agent {
         let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
         let path = self.options.boxes.join(format!("{started}-{:03}-{why}.jsonl", self.box_number));
         let to = path.clone();
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let zero = wall.saturating_sub(self.clock.now());
         std::thread::spawn(move || {
-            if let Err(e) = black_box.write(&to) {
+            let written =
+                black_box.write(&to).and_then(|()| black_box.write_mcap(&to.with_extension("mcap"), zero));
+            if let Err(e) = written {
                 eprintln!("the black box was not written to {}: {e}", to.display());
             }
         });

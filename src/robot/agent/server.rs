@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::protocol::{AGENT_PROTOCOL, Ask, Numbered, Tell, receive, send};
+use super::tls::{self, Identity};
 
 /// So many messages may wait for the loop; a client that sends more is slowed down by its own connection.
 const WAITING: usize = 256;
@@ -70,6 +71,9 @@ pub enum ListenError {
     /// The secret is too short.
     #[error("the token must have at least 32 characters")]
     TokenShort,
+    /// The certificate, beyond this machine.
+    #[error(transparent)]
+    Tls(#[from] super::tls::TlsError),
     /// The address cannot be used.
     #[error("cannot listen on {address}: {source}. Is another agent running?")]
     Bind {
@@ -84,6 +88,8 @@ pub(super) struct Server {
     pub address: SocketAddr,
     pub incoming: Receiver<Incoming>,
     pub stop: Arc<StopButton>,
+    /// By which clients beyond this machine know it.
+    pub fingerprint: Option<String>,
 }
 
 fn is_loopback(ip: IpAddr) -> bool {
@@ -91,7 +97,7 @@ fn is_loopback(ip: IpAddr) -> bool {
 }
 
 /// Compares secrets in a time that does not tell where they differ.
-fn same(a: &str, b: &str) -> bool {
+pub(crate) fn same(a: &str, b: &str) -> bool {
     let longest = a.len().max(b.len());
     let byte = |s: &str, i: usize| s.as_bytes().get(i).copied().unwrap_or(0);
     let different = (0..longest).fold(a.len() ^ b.len(), |d, i| d | usize::from(byte(a, i) ^ byte(b, i)));
@@ -100,13 +106,21 @@ fn same(a: &str, b: &str) -> bool {
 
 impl Server {
     /// Listens, and serves clients on threads of their own. `robot` is the robot file that clients are told.
-    pub fn start(address: SocketAddr, token: Option<String>, robot: String) -> Result<Self, ListenError> {
+    /// Beyond this machine they need the token and speak TLS with the certificate beside `identity`.
+    pub fn start(
+        address: SocketAddr,
+        token: Option<String>,
+        robot: String,
+        identity: &std::path::Path,
+    ) -> Result<Self, ListenError> {
         if token.is_none() && !is_loopback(address.ip()) {
             return Err(ListenError::TokenNeeded(address));
         }
         if token.as_ref().is_some_and(|t| t.len() < 32) {
             return Err(ListenError::TokenShort);
         }
+        let tls = if is_loopback(address.ip()) { None } else { Some(Identity::open_or_create(identity)?) };
+        let fingerprint = tls.as_ref().map(|t| t.fingerprint.clone());
         let listener = TcpListener::bind(address).map_err(|source| ListenError::Bind { address, source })?;
         let address = listener.local_addr().map_err(|source| ListenError::Bind { address, source })?;
         let (to_loop, incoming) = sync_channel(WAITING);
@@ -118,6 +132,7 @@ impl Server {
             stop: Arc::clone(&stop),
             next: AtomicU64::new(1),
             clients: AtomicUsize::new(0),
+            tls,
         });
         std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
@@ -127,7 +142,7 @@ impl Server {
                 }
             }
         });
-        Ok(Self { address, incoming, stop })
+        Ok(Self { address, incoming, stop, fingerprint })
     }
 }
 
@@ -138,13 +153,18 @@ struct Shared {
     stop: Arc<StopButton>,
     next: AtomicU64,
     clients: AtomicUsize,
+    tls: Option<Identity>,
 }
 
 impl Shared {
     fn serve(&self, socket: TcpStream) {
         self.clients.fetch_add(1, Ordering::Relaxed);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let _ = self.converse(socket, number);
+        let plain = match &self.tls {
+            Some(identity) => tls::accept(identity, socket),
+            None => Ok(socket),
+        };
+        let _ = plain.and_then(|socket| self.converse(socket, number));
         let _ = self.to_loop.send(Incoming::Left(number));
         self.clients.fetch_sub(1, Ordering::Relaxed);
     }

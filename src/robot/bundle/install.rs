@@ -216,6 +216,29 @@ impl Store {
         }
     }
 
+    /// Where the stages of a bundle on a robot are kept.
+    pub fn stages_file(&self, id: &str) -> PathBuf {
+        self.0.join(format!("{id}.stages.json"))
+    }
+
+    /// Seconds that a bundle has run in all.
+    pub fn seconds_run(&self, id: &str) -> f64 {
+        let text = fs::read_to_string(self.0.join(format!("{id}.seconds"))).unwrap_or_default();
+        text.trim().parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0).unwrap_or(0.0)
+    }
+
+    /// Notes the end of a run of the current bundle: its time is added up, a fault is counted. When it was one fault too
+    /// many in the bundle's first minute, the earlier bundle is current again, and its name comes back.
+    pub fn note_run(&self, seconds: f64, fault: bool) -> Result<Option<String>, BundleError> {
+        let Some((id, _)) = self.current() else {
+            return Ok(None);
+        };
+        let all = self.seconds_run(&id) + seconds.max(0.0);
+        let path = self.0.join(format!("{id}.seconds"));
+        super::super::write_whole(&path, format!("{all:.3}").as_bytes()).map_err(io(&path))?;
+        if fault { self.note_fault(all) } else { Ok(None) }
+    }
+
     fn forget_old(&self) {
         let mut history = self.history();
         let current = self.current().map(|(id, _)| id);
@@ -229,7 +252,9 @@ impl Store {
                 return;
             }
             let _ = fs::remove_dir_all(self.bundle(&old));
-            let _ = fs::remove_file(self.0.join(format!("{old}.faults")));
+            for kind in ["faults", "seconds", "stages.json"] {
+                let _ = fs::remove_file(self.0.join(format!("{old}.{kind}")));
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Bundles: a policy packed for a robot, signed and hashed; installing them so that a crash leaves the old or the new
 //! one whole; and the stages that a new one goes through before it may move an arm at full speed.
 
+pub mod from_policy;
 pub mod install;
 pub mod manifest;
 pub mod pack;

@@ -91,12 +91,24 @@ pub struct Progress {
     /// Name of the robot.
     pub robot: String,
     stages: BTreeMap<Stage, Standing>,
+    /// Homing offsets of the joints when stages were last run, steps.
+    #[serde(default)]
+    calibration: Vec<Option<i32>>,
 }
+
+/// Joints that were calibrated further apart than this (5 degrees, in steps) are another arm to a policy.
+const RECALIBRATED: i32 = 57;
 
 impl Progress {
     /// A bundle that nobody has tried on this robot.
     pub fn new(bundle: &str, robot: &str) -> Self {
-        Self { format: 1, bundle: bundle.into(), robot: robot.into(), stages: BTreeMap::new() }
+        Self {
+            format: 1,
+            bundle: bundle.into(),
+            robot: robot.into(),
+            stages: BTreeMap::new(),
+            calibration: Vec::new(),
+        }
     }
 
     /// How a stage stands.
@@ -158,6 +170,23 @@ impl Progress {
         self.again(&[Stage::Shadow, Stage::Cautious, Stage::Normal]);
     }
 
+    /// Compares the robot's calibration with the one of earlier stages; when it is another, shadow and cautious runs are
+    /// to be done again.
+    pub fn on_calibration(&mut self, now: Vec<Option<i32>>) {
+        let far = |(a, b): (&Option<i32>, &Option<i32>)| match (a, b) {
+            (Some(a), Some(b)) => (a - b).abs() > RECALIBRATED,
+            (None, None) => false,
+            _ => true,
+        };
+        let other = self.calibration.len() != now.len() || self.calibration.iter().zip(&now).any(far);
+        if other && !self.calibration.is_empty() {
+            self.calibration_changed();
+        }
+        if other {
+            self.calibration = now;
+        }
+    }
+
     /// Skips a stage; the person types the robot's name.
     pub fn skip(&mut self, stage: Stage, typed: &str) -> Result<(), StageError> {
         if typed != self.robot {
@@ -216,7 +245,10 @@ mod tests {
         for _ in 0..3 {
             p.note(Stage::Cautious, true, "");
         }
-        p.calibration_changed();
+        p.on_calibration(vec![Some(10), None]);
+        p.on_calibration(vec![Some(40), None]);
+        assert_eq!(p.next(), Stage::Normal, "half a turn of nothing changes nothing");
+        p.on_calibration(vec![Some(90), None]);
         assert_eq!(p.next(), Stage::Shadow);
     }
 

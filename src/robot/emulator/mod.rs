@@ -5,6 +5,7 @@
 //! motors. [`wire`] connects it in memory under a simulated clock, [`pty`] as a serial port in real time.
 
 pub mod arm;
+pub mod dynamixel;
 pub mod pty;
 pub mod servo;
 pub mod wire;

@@ -67,6 +67,9 @@ pub struct JointView {
     pub volts: f64,
     /// Alarms in words; empty when none.
     pub alarms: String,
+    /// Position in the motor's own steps, for calibrating.
+    #[serde(default)]
+    pub steps: Option<i32>,
 }
 
 /// The whole robot, for a person to look at.
@@ -203,6 +206,20 @@ impl AnyRobot {
         }
     }
 
+    /// Reports a camera's picture, in any state; false for a camera that the robot file does not name.
+    pub fn saw(&mut self, camera: &str, look: super::camera::Look) -> bool {
+        let core = match self {
+            Self::Disconnected(r) => &mut r.core,
+            Self::Limp(r) => &mut r.core,
+            Self::Armed(r) => &mut r.core,
+            Self::Ready(r) => &mut r.core,
+            Self::Running(r) => &mut r.core,
+            Self::Hold(r) => &mut r.core,
+            Self::Fault(r) => &mut r.core,
+        };
+        core.cameras.saw(camera, look)
+    }
+
     /// The robot file.
     pub fn file(&self) -> &RobotFile {
         &self.core().robot
@@ -246,6 +263,7 @@ impl AnyRobot {
                 celsius: r.map_or(0.0, |r| r.celsius),
                 volts: r.map_or(0.0, |r| r.volts),
                 alarms: r.map_or_else(String::new, |r| r.alarms.words()),
+                steps: r.map(|r| r.steps),
             }
         });
         let (mode, shadow) = match self {

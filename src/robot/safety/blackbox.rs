@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::super::clock::Time;
+use super::mcap::{Mcap, Topic};
 
 /// How long it remembers.
 pub const REMEMBERED: Duration = Duration::from_secs(60);
@@ -125,20 +126,46 @@ impl BlackBox {
 
     /// Writes all lines to a file: whole or not at all.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        let mut out = BufWriter::new(file.as_file_mut());
-        for line in &self.0 {
-            serde_json::to_writer(&mut out, line)?;
-            out.write_all(b"\n")?;
-        }
-        out.flush()?;
-        drop(out);
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        super::super::sync_folder(folder)
+        whole(path, |out| {
+            for line in &self.0 {
+                serde_json::to_writer(&mut *out, line)?;
+                out.write_all(b"\n")?;
+            }
+            Ok(())
+        })
     }
+
+    /// Writes the same as MCAP: whole or not at all. `zero` is the time of second 0 of the agent's clock, since 1970.
+    pub fn write_mcap(&self, path: &Path, zero: Duration) -> io::Result<()> {
+        whole(path, |out| {
+            let mut mcap = Mcap::new(out)?;
+            for line in &self.0 {
+                let topic = match line {
+                    Line::Tick(_) => Topic::Ticks,
+                    Line::Note(_) => Topic::Notes,
+                    Line::Proposed(_) => Topic::Chunks,
+                };
+                let at = zero + Duration::try_from_secs_f64(line.time()).unwrap_or_default();
+                let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+                mcap.message(topic, nanos, &serde_json::to_vec(line)?)?;
+            }
+            mcap.finish().map(|_| ())
+        })
+    }
+}
+
+/// A file that is written whole or not at all, in a folder that is made where it is missing.
+fn whole(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut out = BufWriter::new(file.as_file_mut());
+    fill(&mut out)?;
+    out.flush()?;
+    drop(out);
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    super::super::sync_folder(folder)
 }
 
 #[cfg(test)]
@@ -164,5 +191,9 @@ mod tests {
         assert_eq!(lines.len(), b.len());
         assert_eq!(lines.last().unwrap()["note"], "something");
         assert!(lines[0]["wish"][0].is_null());
+        let mcap = dir.path().join("box/fault.mcap");
+        b.write_mcap(&mcap, Duration::from_secs(1_700_000_000)).unwrap();
+        let bytes = std::fs::read(&mcap).unwrap();
+        assert!(bytes.len() > text.len() && bytes.len() < 64 << 20);
     }
 }

@@ -101,8 +101,14 @@ mod tests {
     use super::*;
 
     fn watch() -> CameraWatch {
-        let file =
-            |name: &str, required| CameraFile { name: name.into(), fps: 10.0, width: 8, height: 8, required };
+        let file = |name: &str, required| CameraFile {
+            name: name.into(),
+            fps: 10.0,
+            width: 8,
+            height: 8,
+            required,
+            source: None,
+        };
         CameraWatch::new(&[file("front", true), file("extra", false)])
     }
 

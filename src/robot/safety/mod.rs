@@ -11,6 +11,7 @@ pub mod blackbox;
 pub mod camera;
 mod core;
 pub mod limiter;
+mod mcap;
 pub mod order;
 pub mod plan;
 pub mod shadow;

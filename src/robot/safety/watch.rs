@@ -54,6 +54,8 @@ pub struct Watch {
 
 /// Faster than any of these motors; a greater change between two readings is no motion (deg/s).
 const FASTER_THAN_ANY: f64 = 400.0;
+/// A joint moves towards its goal; by a push or its own weight it may move this much besides, between two readings (deg).
+const PUSHED: f64 = 5.0;
 /// Below this a joint does not move (deg/s).
 const SLOW: f64 = 3.0;
 /// A voltage must be wrong for this long: starting motors pull it down for a moment.
@@ -203,7 +205,11 @@ impl Joint {
         let speed = r.speed.abs() * self.degrees;
         if let Some((then, last)) = self.last {
             let moved = (r.position - last.position).abs() * self.degrees;
-            let possible = FASTER_THAN_ANY * now.saturating_sub(then).as_secs_f64() + numbers.jump_deg;
+            // Late ticks leave time for a long way, but no joint goes further than where it was told to go: a slipped
+            // magnet must not hide behind a busy machine.
+            let way = (told.goal - last.position).abs() * self.degrees + PUSHED;
+            let possible =
+                (FASTER_THAN_ANY * now.saturating_sub(then).as_secs_f64()).min(way) + numbers.jump_deg;
             if moved > possible {
                 trips.push(Trip::Jumped { joint: name.clone(), degrees: moved });
             }
@@ -371,6 +377,22 @@ mod tests {
         assert_eq!(w.heard(MS(20), &at(40.0), &[]), []);
         let trips = w.heard(MS(30), &at(0.0), &told(0.0));
         assert!(matches!(trips[..], [Trip::Jumped { .. }]), "{trips:?}");
+    }
+
+    #[test]
+    fn a_slip_does_not_hide_behind_a_late_tick() {
+        for gap in [10, 60, 200, 480] {
+            let mut w = watch();
+            let at = |p| Feedback { joints: vec![calm(p)], retries: 0 };
+            assert_eq!(w.heard(MS(10), &at(0.0), &told(8.0)), []);
+            let trips = w.heard(MS(10 + gap), &at(35.0), &told(8.0));
+            assert!(matches!(trips[..], [Trip::Jumped { .. }]), "{gap} ms: {trips:?}");
+        }
+        // A joint that used the time to go where it was told is no slip.
+        let mut w = watch();
+        let at = |p| Feedback { joints: vec![Reading { speed: 80.0, ..calm(p) }], retries: 0 };
+        assert_eq!(w.heard(MS(10), &at(0.0), &told(30.0)), []);
+        assert_eq!(w.heard(MS(400), &at(30.0), &told(31.0)), []);
     }
 
     #[test]

@@ -51,6 +51,10 @@ impl Studio {
             Message::Train(wish) => self.train_wish(wish),
             Message::Policy(wish) => self.policy_wish(wish),
             Message::Files(paths) if self.view.screen == Screen::Data => self.import(paths),
+            Message::Robot(wish) => self.robot.wish(wish),
+            Message::PickBundle => {
+                self.background.pick_bundle(ctx, self.strings().robot.install.trim_end_matches('…').into());
+            }
             Message::Files(paths) => self.files(paths),
             Message::Episode(text) => match parse_episode(&text) {
                 Some(start) => {
@@ -172,6 +176,7 @@ impl Studio {
                 self.view = View { language: keep.0, theme: keep.1, screen, ..View::default() };
                 ctx.memory_mut(|m| m.reset_areas());
             }
+            Command::StopRobot => self.robot.wish(crate::robot::Wish::Stop("the window")),
             Command::Quit => self.quit = true,
             // The rest was carried out by the screens' own functions.
             _ => {}

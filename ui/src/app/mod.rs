@@ -110,6 +110,10 @@ pub struct Studio {
     pub selected: usize,
     /// Number of the pane that is shown alone.
     pub maximised: Option<usize>,
+    /// The robot, and the threads that talk to it.
+    pub robot: crate::robot::Robot,
+    /// What the Robot screen remembers.
+    pub robot_view: screens::robot::RobotView,
     /// The set of the Compare screen.
     pub compare: Compare,
     /// What the Data screen holds.
@@ -196,6 +200,8 @@ impl Studio {
             engine: EngineState::Starting,
             selected: 0,
             maximised: None,
+            robot: crate::robot::Robot::new(ctx),
+            robot_view: Default::default(),
             compare: Compare::new(state.compare.clone()),
             data: Data::default(),
             train: state.train.clone(),
@@ -295,6 +301,7 @@ impl Studio {
             | Command::StepBack
             | Command::FirstFrame
             | Command::LastFrame => some,
+            Command::StopRobot => self.robot.is_stiff(),
             Command::ToggleMaximise => self.runs.shown().is_some(),
             Command::PreviousRun => self.runs.position().0 > 1,
             Command::NextRun => self.runs.position().0 < self.runs.position().1,
@@ -358,6 +365,7 @@ impl Studio {
         while let Some(message) = self.background.try_recv() {
             self.apply(ctx, message);
         }
+        self.robot_input(ctx);
         self.input(ctx);
         for message in self.outbox.take() {
             self.apply(ctx, message);
@@ -393,12 +401,14 @@ impl Studio {
         bars::tray(self, ui);
         bars::rail(self, ui);
         bars::log_panel(self, ui);
+        crate::shell::stop_bar::show(self, ui);
         match self.view.screen {
             Screen::World => screens::world::show(self, ui),
             Screen::Compare => screens::compare::show(self, ui),
             Screen::Data => screens::data::show(self, ui),
             Screen::Train => screens::train::show(self, ui),
             Screen::Policy => screens::policy::show(self, ui),
+            Screen::Robot => screens::robot::show(self, ui),
         }
         toasts::toasts(self, ui.ctx());
         sheets::sheet(self, ui.ctx());
@@ -426,6 +436,29 @@ impl Studio {
             ctx.set_theme(wanted.0);
             ctx.send_viewport_cmd(egui::ViewportCommand::Title(wanted.1.clone()));
             self.shown_theme = Some(wanted);
+        }
+    }
+
+    /// Tells the robot's threads that the window is alive, and takes Escape and Space for Stop while motors hold: before
+    /// anything else can have them.
+    fn robot_input(&mut self, ctx: &Context) {
+        let held = self.robot_view.dead_man || ctx.input(|i| i.modifiers.shift && i.focused);
+        self.robot.frame(held);
+        if self.robot.is_connected() {
+            ctx.request_repaint_after_secs(0.05);
+        }
+        if !self.robot.is_stiff() {
+            return;
+        }
+        let typing = ctx.text_edit_focused();
+        let pressed = ctx.input_mut(|i| {
+            let escape = i.consume_key(egui::Modifiers::NONE, Key::Escape);
+            let space = !typing && i.consume_key(egui::Modifiers::NONE, Key::Space);
+            // Whatever else is held: a hand on Escape means stop.
+            escape || space || i.key_pressed(Key::Escape)
+        });
+        if pressed {
+            self.robot.wish(crate::robot::Wish::Stop("the keyboard"));
         }
     }
 
@@ -484,6 +517,7 @@ impl Studio {
             }
             Screen::Train => Some(self.train_extent()),
             Screen::Policy => Some(self.policy_extent()),
+            Screen::Robot => None,
         };
         if let Some((available, expected, fps)) = extent {
             self.transport.apply(Input::Extent { available, expected, fps }, self.now);

@@ -4,6 +4,7 @@
 //! 0 done, 1 failed with a reason on stderr, 2 bad arguments. With `--json` the last line of stdout is one JSON object.
 
 mod bench;
+mod bundle;
 mod doctor;
 mod engine;
 mod imagine;
@@ -11,9 +12,11 @@ mod inspect;
 mod models;
 mod policy;
 mod post_train;
+mod push;
 mod ranges;
 mod record;
 mod score;
+mod serve;
 mod session;
 mod train;
 
@@ -55,6 +58,12 @@ enum Command {
     /// Train and evaluate policies
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Pack a policy for a robot: hashed and signed
+    Bundle(bundle::Arguments),
+    /// Bring a bundle to a robot, stage by stage
+    Push(push::Arguments),
+    /// Serve a policy to other people's robots
+    Serve(serve::Arguments),
     /// Models that can be used here
     #[command(subcommand)]
     Models(models::Command),
@@ -109,6 +118,9 @@ pub fn run(
         Some(Command::Train(arguments)) => train::run(arguments),
         Some(Command::PostTrain(arguments)) => post_train::run(arguments),
         Some(Command::Policy(command)) => policy::run(command),
+        Some(Command::Bundle(arguments)) => bundle::run(&arguments),
+        Some(Command::Push(arguments)) => push::run(arguments),
+        Some(Command::Serve(arguments)) => serve::run(arguments),
         Some(Command::Models(command)) => models::run(command),
         Some(Command::Engine(arguments)) => engine::run(&arguments),
         Some(Command::Doctor) => doctor::run(),

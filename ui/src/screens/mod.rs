@@ -4,6 +4,7 @@ pub mod compare;
 pub mod data;
 pub mod policy;
 pub mod train;
+pub mod robot;
 pub mod world;
 
 use serde::{Deserialize, Serialize};
@@ -23,4 +24,6 @@ pub enum Screen {
     Train,
     /// Learn, try and improve policies.
     Policy,
+    /// Bring a policy to an arm, and stop it.
+    Robot,
 }

@@ -152,6 +152,7 @@ pub fn rail(app: &mut Studio, ui: &mut Ui) {
                 (Screen::Data, Icon::Data, &s.shell.data, Command::ShowData),
                 (Screen::Train, Icon::Train, &s.shell.train, Command::ShowTrain),
                 (Screen::Policy, Icon::Policy, &s.shell.policy, Command::ShowPolicy),
+                (Screen::Robot, Icon::Robot, &s.shell.robot, Command::ShowRobot),
             ] {
                 let response = rail_button(ui, icon, name, app.view.screen == screen);
                 if tip(ui, response, s, command).clicked() {

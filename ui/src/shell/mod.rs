@@ -3,5 +3,6 @@
 pub mod bars;
 pub mod compare_sheets;
 pub mod sheets;
+pub mod stop_bar;
 pub mod toasts;
 pub mod transport_bar;

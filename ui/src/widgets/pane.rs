@@ -35,6 +35,8 @@ pub enum Slot {
     View,
     /// The first (`false`) or second picture of a pair, for the shaders.
     Pair(bool),
+    /// The robot's camera.
+    Robot,
     /// A small picture of a file.
     Thumb(std::path::PathBuf),
     /// A cell of the sweep.

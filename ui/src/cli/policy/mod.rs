@@ -6,6 +6,8 @@ mod places;
 mod rank;
 mod train;
 
+pub(super) use places::teller;
+
 use clap::Subcommand;
 
 use super::Answer;

@@ -38,7 +38,7 @@ impl Named {
 }
 
 /// Prints a line about the progress every few seconds.
-pub(super) fn teller(what: &'static str) -> impl Fn(usize, usize) + Sync {
+pub(in crate::cli) fn teller(what: &'static str) -> impl Fn(usize, usize) + Sync {
     let began = Instant::now();
     let told = Mutex::new(began);
     move |done: usize, all: usize| {
