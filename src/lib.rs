@@ -11,6 +11,7 @@ pub mod dataset;
 pub mod engine;
 pub mod failure;
 pub mod fsx;
+pub mod hub;
 pub mod inspect;
 pub mod interrupt;
 pub mod machine;

@@ -81,6 +81,7 @@ fn two_branches_are_compared_with_the_truth_and_exported_as_a_sheet() {
         refine: 1,
         device: "cpu".into(),
         out: Some(futures.join("first")),
+        clip: Default::default(),
     };
     done(&bench.run(|job| Request::Imagine { job, spec: spec.clone() }));
     let base = follow::as_track(&spec, &[], &contract).unwrap();

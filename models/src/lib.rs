@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod nn;
 pub mod optim;
 pub mod policy;
+pub mod published;
 pub mod random;
 pub mod reason;
 pub mod sampler;

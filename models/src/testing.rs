@@ -1,6 +1,8 @@
 //! Model folders with random weights, for tests of what stands above: such a model imagines nonsense, but always the
 //! same nonsense, at once, and through the real code.
 
+pub mod published;
+
 use std::path::Path;
 
 use candle_core::{Device, Tensor};

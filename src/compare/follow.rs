@@ -221,6 +221,7 @@ mod tests {
             refine: 2,
             device: "cpu".into(),
             out: Some("o".into()),
+            clip: Default::default(),
         }
     }
 

@@ -31,6 +31,7 @@ fn base() -> ImagineSpec {
         refine: 4,
         device: "cpu".into(),
         out: Some("out".into()),
+        clip: Default::default(),
     }
 }
 

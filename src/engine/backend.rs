@@ -8,6 +8,7 @@ use forerun_models::{Contract, Frame};
 
 pub use forerun_models::dreamer::{HistoryFrame, Imagined, Stream};
 
+use super::published::{self, ClipModel};
 use crate::failure::Failure;
 
 /// Futures under way; all of a rollout advance together.
@@ -39,6 +40,10 @@ pub trait WorldModel: Send + Sync {
     /// # Errors
     /// As [`WorldModel::start`].
     fn residual(&self, history: &[HistoryFrame], frame: &Frame) -> Result<f32, Failure>;
+    /// The model that makes whole clips, where it is one; such a model cannot be started frame by frame.
+    fn clip(&self) -> Option<&ClipModel> {
+        None
+    }
 }
 
 /// Loads a model folder onto a device.
@@ -46,6 +51,9 @@ pub trait WorldModel: Send + Sync {
 /// # Errors
 /// When the folder is no sound model, or its family is unknown here.
 pub fn load(folder: &Path, device: &Device) -> Result<Box<dyn WorldModel>, Failure> {
+    if published::is_published(folder) {
+        return Ok(Box::new(published::load(folder, device)?));
+    }
     let contract = Contract::load(folder).map_err(Failure::from_error)?;
     match contract.family.as_str() {
         "dreamer" => Ok(Box::new(Dreamer::load(folder, device).map_err(explain)?)),

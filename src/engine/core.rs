@@ -23,6 +23,8 @@ pub struct Engine {
     light: Lane,
     /// What lasts (training, evaluating policies): one at a time, beside what a person looks at meanwhile.
     training: Lane,
+    /// Models on their way: downloads and copies last, but need no processor.
+    moving: Lane,
     tools: Arc<jobs::Tools>,
 }
 
@@ -43,7 +45,8 @@ impl Engine {
         let heavy = Lane::new("engine-heavy", 1, registry.clone(), sink.clone()).map_err(no_threads)?;
         let light = Lane::new("engine-light", 2, registry.clone(), sink.clone()).map_err(no_threads)?;
         let training = Lane::new("engine-training", 1, registry.clone(), sink.clone()).map_err(no_threads)?;
-        Ok(Self { registry, sink, heavy, light, training, tools: Arc::default() })
+        let moving = Lane::new("engine-moving", 1, registry.clone(), sink.clone()).map_err(no_threads)?;
+        Ok(Self { registry, sink, heavy, light, training, moving, tools: Arc::default() })
     }
 
     /// Takes one request. `false` when it was the last one ([`Request::Shutdown`]).
@@ -82,6 +85,9 @@ impl Engine {
             }
             Request::Score { job, spec } => {
                 self.heavy(job, move |tools, context| jobs::score(tools, context, &spec));
+            }
+            Request::Reason { job, spec } => {
+                self.heavy(job, move |_, context| jobs::reason(context, &spec));
             }
             Request::Record { job, spec } => {
                 self.heavy(job, move |_, context| jobs::record(context, &spec));
@@ -130,6 +136,22 @@ impl Engine {
             }
             Request::SaveFuture { job, folder, to } => {
                 self.light(job, move |_, context| jobs::save_future(context, &folder, &to));
+            }
+            Request::FetchModel { job, spec } => {
+                self.moving.submit(job, move |context| jobs::fetch_model(context, &spec));
+            }
+            Request::ImportModel { job, folder, name, copy } => {
+                self.moving
+                    .submit(job, move |context| jobs::import_model(context, &folder, name.as_deref(), copy));
+            }
+            Request::CheckModel { job, model } => {
+                self.moving.submit(job, move |context| jobs::check_model(context, &model));
+            }
+            Request::AcceptTerms { job, licence } => {
+                self.light(job, move |_, _| jobs::accept_terms(&licence));
+            }
+            Request::RemoveModel { job, name } => {
+                self.moving.submit(job, move |context| jobs::remove_model(context, &name));
             }
         }
         true

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use forerun_models::Frame;
+use forerun_models::published::ClipSettings;
+use forerun_models::{Contract, Frame};
 
 use super::backend::{self, Futures, Imagined, Stream};
 use super::job::{JobContext, JobEnd};
@@ -31,6 +32,10 @@ const CLIP_BYTES: usize = 1 << 30;
 pub struct Plan {
     /// The model.
     pub loaded: std::sync::Arc<Loaded>,
+    /// Its contract, as it was chosen for this job.
+    pub contract: Contract,
+    /// Choices, where the model makes whole clips.
+    pub clip: Option<ClipSettings>,
     /// Name of the model as it was asked for.
     pub model: String,
     /// What it starts from.
@@ -79,7 +84,10 @@ pub fn run(context: &JobContext, plan: &Plan) -> Result<Vec<FutureRecord>, JobEn
 }
 
 fn run_all(context: &JobContext, plan: &Plan) -> Result<Vec<FutureRecord>, JobEnd> {
-    let frame = &plan.loaded.info.contract.frame;
+    if let Some(model) = plan.loaded.model.clip() {
+        return super::clips::run(context, plan, model);
+    }
+    let frame = &plan.contract.frame;
     let bytes = frame.width.saturating_mul(frame.height).saturating_mul(3).saturating_mul(plan.steps).max(1);
     let batch = (CLIP_BYTES / bytes).clamp(1, BATCH);
     let mut records = Vec::new();
@@ -150,7 +158,7 @@ fn run_batch(
         first.get_or_insert_with(Instant::now);
         for (writer, mut imagined) in writers.iter_mut().zip(imagined) {
             let Some(writer) = writer else { continue };
-            let states = plan.loaded.info.contract.state.iter().zip(&imagined.state);
+            let states = plan.contract.state.iter().zip(&imagined.state);
             let states = states.map(|(channel, value)| (format!("{STATE_PREFIX}{}", channel.name), *value));
             imagined.reading.extend(states);
             let reading = Reading { values: imagined.reading.clone() };
@@ -180,14 +188,14 @@ fn run_batch(
     Ok(records)
 }
 
-fn send_frame(context: &JobContext, seed: u64, index: usize, frame: &Frame, reading: Reading) {
+pub(super) fn send_frame(context: &JobContext, seed: u64, index: usize, frame: &Frame, reading: Reading) {
     let (width, height) = (frame.width, frame.height);
     let event = Event::FutureFrame { job: context.job, seed, index, width, height, reading };
     context.send(event, vec![frame.data.clone()]);
 }
 
 /// One future under way: its folder (when one is wanted) and the lines of its record.
-struct Writer {
+pub(super) struct Writer {
     seed: u64,
     folder: Option<PendingFolder>,
     start: Vec<StartFrameRecord>,
@@ -196,7 +204,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(seed: u64, plan: &Plan) -> Result<Self, Failure> {
+    pub(super) fn new(seed: u64, plan: &Plan) -> Result<Self, Failure> {
         let folder = match &plan.out {
             None => None,
             Some(out) => {
@@ -238,7 +246,7 @@ impl Writer {
         Ok(FileHash { file, sha256: fsx::sha256_hex(bytes) })
     }
 
-    fn add(&mut self, imagined: Imagined) -> Result<(), Failure> {
+    pub(super) fn add(&mut self, imagined: Imagined) -> Result<(), Failure> {
         let file = self.put_picture(format!("frames/{:05}.png", self.frames.len() + 1), &imagined.frame)?;
         let reading = imagined.reading.into_iter().map(|(name, value)| (name, value.into())).collect();
         self.frames.push(FrameRecord { file, reading });
@@ -248,7 +256,7 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(
+    pub(super) fn finish(
         mut self,
         plan: &Plan,
         batch: &[u64],
@@ -258,7 +266,7 @@ impl Writer {
         let clip = match &self.folder {
             None => None,
             Some(_) => {
-                let fps = f64::from(info.contract.frame.rate_hz);
+                let fps = f64::from(plan.contract.frame.rate_hz);
                 let mp4 = media::encode_mp4(&self.pictures, media::Mp4Options::export(fps))
                     .map_err(Failure::from_error)?;
                 Some(self.put("future.mp4".into(), &mp4)?)
@@ -274,7 +282,8 @@ impl Writer {
                 sha256: info.sha256.clone(),
                 parameters: info.parameters,
             },
-            contract: info.contract.clone(),
+            contract: plan.contract.clone(),
+            sampling: plan.clip.clone(),
             prompt: plan.prompt.clone(),
             seed: self.seed,
             steps: plan.steps,
@@ -291,7 +300,7 @@ impl Writer {
             actions: ActionsRecord {
                 kind: plan.kind.clone(),
                 channels: match &plan.rows {
-                    Some(_) => info.contract.actions.iter().map(|c| c.name.clone()).collect(),
+                    Some(_) => plan.contract.actions.iter().map(|c| c.name.clone()).collect(),
                     None => Vec::new(),
                 },
                 rows: plan.rows.clone().unwrap_or_default(),

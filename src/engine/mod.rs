@@ -7,6 +7,7 @@
 //! | `queue`, `outbox`, `client` | the window's end |
 //! | `core`, `lane`, `job` | the engine's end: lines of jobs, cancel, progress, panics |
 //! | `places`, `models`, `backend`, `device` | models: where they are, in memory, what they can do, where they run |
+//! | `published`, `clips`, `hashes` | published models: whole clips, with a small picture of every step |
 //! | `arguments` | what a person writes for a start or for actions |
 //! | `start`, `fit`, `track`, `track_files` | what a future starts from and what drives it |
 //! | `imagine`, `record` | futures and their records |
@@ -16,10 +17,12 @@ pub mod arguments;
 pub mod backend;
 mod child;
 pub mod client;
+mod clips;
 pub mod core;
 pub mod device;
 pub mod episode;
 pub mod fit;
+mod hashes;
 pub mod imagine;
 pub mod job;
 pub mod jobs;
@@ -28,6 +31,7 @@ pub mod models;
 mod outbox;
 pub mod places;
 pub mod protocol;
+pub mod published;
 mod queue;
 pub mod record;
 pub mod specs;

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use forerun_models::published::{OWN_SETTINGS_FILE, PublishedFolder};
+
 use super::backend::{self, WorldModel};
 use super::device;
 use super::places::{self, Places, WEIGHTS_FILE};
 use super::protocol::ModelInfo;
+use super::published::is_published;
 use crate::failure::Failure;
 
 /// Models that stay in memory: the one in use and the one compared with.
@@ -91,6 +94,7 @@ impl ModelStore {
             sha256: model.sha256().to_owned(),
             parameters: model.parameters(),
             contract: model.contract().clone(),
+            clip: None,
         };
         let loaded = Arc::new(Loaded { model, info, device: device_name.to_owned(), load_ms });
         kept.push((key, loaded.clone()));
@@ -99,11 +103,21 @@ impl ModelStore {
 }
 
 fn key(folder: &Path, device: &str) -> Key {
-    let meta = std::fs::metadata(folder.join(WEIGHTS_FILE)).ok();
+    let own = [folder.join(WEIGHTS_FILE)];
+    let files = if is_published(folder) { published_files(folder) } else { own.to_vec() };
+    let metas = || files.iter().filter_map(|file| std::fs::metadata(file).ok());
     Key {
         folder: folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf()),
         device: device.to_owned(),
-        size: meta.as_ref().map_or(0, std::fs::Metadata::len),
-        changed: meta.and_then(|m| m.modified().ok()),
+        size: metas().map(|m| m.len()).sum(),
+        changed: metas().filter_map(|m| m.modified().ok()).max(),
     }
+}
+
+/// Files that decide what a published model makes.
+fn published_files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(opened) = PublishedFolder::open(folder) else { return Vec::new() };
+    let files = opened.files().unwrap_or_default();
+    let own = folder.join(OWN_SETTINGS_FILE);
+    files.into_iter().map(|file| opened.folder.join(file)).chain([own]).collect()
 }

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use forerun_models::Contract;
 use forerun_models::contract::CONTRACT_FILE;
+use forerun_models::published::{ClipSettings, PublishedFolder};
 
 use super::protocol::ModelInfo;
+use super::published;
 use crate::failure::Failure;
 use crate::fsx;
 
@@ -34,21 +36,21 @@ impl Places {
     /// The folder of a model, from its folder or its name.
     pub fn find(&self, model: &str) -> Result<PathBuf, Failure> {
         let as_path = Path::new(model);
-        if as_path.join(CONTRACT_FILE).is_file() {
+        if is_model(as_path) {
             return Ok(as_path.to_path_buf());
         }
         // A bare name is looked up; anything that looks like a path is meant as one.
         let bare = as_path.components().count() == 1 && model != "." && model != "..";
         if bare {
-            let found = self.folders.iter().map(|f| f.join(model)).find(|f| f.join(CONTRACT_FILE).is_file());
+            let found = self.folders.iter().map(|f| f.join(model)).find(|f| is_model(f));
             if let Some(folder) = found {
                 return Ok(folder);
             }
         }
         if as_path.is_dir() {
             return Err(Failure::new(
-                format!("{model} has no contract.json, so it is not a Forerun model."),
-                "Choose the folder that holds contract.json and model.safetensors.",
+                format!("{model} has no contract.json and no model_index.json, so it is no model."),
+                "Choose the folder that holds contract.json and model.safetensors, or a publisher's folder.",
             ));
         }
         let known = self.names();
@@ -67,7 +69,7 @@ impl Places {
             let Ok(entries) = std::fs::read_dir(folder) else { continue };
             let mut here: Vec<_> = entries
                 .flatten()
-                .filter(|entry| entry.path().join(CONTRACT_FILE).is_file())
+                .filter(|entry| is_model(&entry.path()))
                 .map(|entry| entry.file_name().to_string_lossy().into_owned())
                 .filter(|name| !name.starts_with('.'))
                 .collect();
@@ -128,8 +130,16 @@ pub fn shipped_models() -> Vec<PathBuf> {
     folders
 }
 
+/// Whether a folder is a model: ours, or a publisher's.
+pub fn is_model(folder: &Path) -> bool {
+    folder.join(CONTRACT_FILE).is_file() || published::is_published(folder)
+}
+
 /// What lists show of a model folder. Reads the weights once for their hash.
 pub fn describe(folder: &Path) -> Result<ModelInfo, Failure> {
+    if published::is_published(folder) {
+        return published::describe(folder);
+    }
     let contract = Contract::load(folder).map_err(Failure::from_error)?;
     let weights = folder.join(WEIGHTS_FILE);
     let parameters = count_parameters(&weights)?;
@@ -140,7 +150,15 @@ pub fn describe(folder: &Path) -> Result<ModelInfo, Failure> {
         sha256,
         parameters,
         contract,
+        clip: None,
     })
+}
+
+/// Whether a text can be the name of a model.
+pub fn is_name(name: &str) -> bool {
+    Path::new(name).components().count() == 1
+        && !name.starts_with('.')
+        && !name.contains(['/', '\\', ':', '#'])
 }
 
 /// Copies a sound model folder to `own/NAME`, whole or not at all.
@@ -150,10 +168,7 @@ pub fn describe(folder: &Path) -> Result<ModelInfo, Failure> {
 pub fn import(folder: &Path, own: &Path, name: Option<&str>) -> Result<ModelInfo, Failure> {
     let info = describe(folder)?;
     let name = name.map_or(info.name, str::to_owned);
-    let is_name = Path::new(&name).components().count() == 1
-        && !name.starts_with('.')
-        && !name.contains(['/', '\\', ':', '#']);
-    if !is_name {
+    if !is_name(&name) {
         return Err(Failure::new(
             format!("{name} cannot be the name of a model."),
             "Give it another one with --name: letters, digits, - and _.",
@@ -171,6 +186,41 @@ pub fn import(folder: &Path, own: &Path, name: Option<&str>) -> Result<ModelInfo
     fsx::copy_tree(folder, pending.path()).map_err(|e| Failure::io("copy the model to", &target, &e))?;
     pending.commit().map_err(|e| Failure::io("write", &target, &e))?;
     describe(&target)
+}
+
+/// Gives a publisher's folder a name without copying it: `own/NAME` refers to it, with these choices for every run.
+///
+/// # Errors
+/// The folder is no sound published model, the name is no name or taken, the note cannot be written.
+pub fn refer(
+    folder: &Path,
+    own: &Path,
+    name: Option<&str>,
+    settings: &ClipSettings,
+) -> Result<ModelInfo, Failure> {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let info = published::describe(&folder)?;
+    let name = name.map_or(info.name, str::to_owned);
+    if !is_name(&name) {
+        return Err(Failure::new(
+            format!("{name} cannot be the name of a model."),
+            "Give it another one with --name: letters, digits, - and _.",
+        ));
+    }
+    let target = own.join(&name);
+    if target.exists() {
+        return Err(Failure::new(
+            format!("A model called {name} is there already ({}).", target.display()),
+            "Give the new one another name with --name, or remove the old one.",
+        ));
+    }
+    let pending = fsx::PendingFolder::new(&target).map_err(|e| Failure::io("make", &target, &e))?;
+    PublishedFolder::refer(pending.path(), &folder, settings)
+        .map_err(|e| Failure::io("write", &target, &e))?;
+    // Choices that the model refuses must not lie there until somebody runs it.
+    published::describe(pending.path())?;
+    pending.commit().map_err(|e| Failure::io("write", &target, &e))?;
+    published::describe(&target)
 }
 
 /// Runs our network on a reference case.

@@ -6,9 +6,13 @@
 use std::path::PathBuf;
 
 use forerun_models::Contract;
+use forerun_models::common::Storage;
+pub use forerun_models::published::ClipSettings;
 use serde::{Deserialize, Serialize};
 
+use super::published::ClipInfo;
 use crate::dataset::doctor::View;
+use crate::hub::fetch::FetchSpec;
 use crate::train::post::Method;
 
 pub use super::specs::{
@@ -129,6 +133,9 @@ pub struct ImagineSpec {
     pub device: String,
     /// Folder to write `seed-S/` into; nothing is written when absent.
     pub out: Option<PathBuf>,
+    /// Choices for models that make whole clips.
+    #[serde(default)]
+    pub clip: ClipSettings,
 }
 
 /// One job of recording: our own virtual world makes a dataset.
@@ -208,6 +215,35 @@ pub struct PostTrainSpec {
     /// Go on from the folder's checkpoint.
     #[serde(default)]
     pub resume: bool,
+}
+
+/// A question about a clip, for a published reasoner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReasonSpec {
+    /// Folder of the reasoner.
+    pub model: PathBuf,
+    /// A future (its folder or `future.json`) or a clip.
+    pub clip: PathBuf,
+    /// What to ask; whether it is plausible, and why, when empty.
+    #[serde(default)]
+    pub question: String,
+    /// Draw from the likeliest tokens up to this probability; the likeliest one when absent.
+    #[serde(default)]
+    pub top_p: Option<f64>,
+    /// Boldness of the draws.
+    #[serde(default)]
+    pub temperature: Option<f64>,
+    /// Seed of the draws.
+    #[serde(default)]
+    pub seed: u64,
+    /// Most tokens of the answer.
+    #[serde(default)]
+    pub longest: Option<usize>,
+    /// How the weights of large layers are kept.
+    #[serde(default)]
+    pub storage: Storage,
+    /// Device: `cpu`, `cuda`, `cuda:0`, `metal`.
+    pub device: String,
 }
 
 /// What the model's heads read off an imagined frame.
@@ -394,6 +430,54 @@ pub enum Request {
         /// Folder to make; must not exist yet.
         to: PathBuf,
     },
+    /// Ask a published reasoner about a clip. The answer comes as [`Event::Report`] (`reasoning`, `answer`), before that
+    /// what has been written so far (`so_far`).
+    Reason {
+        /// Job number.
+        job: JobId,
+        /// What to ask about what.
+        spec: ReasonSpec,
+    },
+    /// Download a published model. The one request that uses the network.
+    FetchModel {
+        /// Job number.
+        job: JobId,
+        /// What to download.
+        spec: FetchSpec,
+    },
+    /// Take a folder among the person's own models.
+    ImportModel {
+        /// Job number.
+        job: JobId,
+        /// The folder.
+        folder: PathBuf,
+        /// Name to give it; the folder's own when absent.
+        name: Option<String>,
+        /// Copy a published model too, instead of referring to where it lies.
+        #[serde(default)]
+        copy: bool,
+    },
+    /// Check every file of a model.
+    CheckModel {
+        /// Job number.
+        job: JobId,
+        /// Name or folder.
+        model: String,
+    },
+    /// A person has read the terms of a licence.
+    AcceptTerms {
+        /// Job number.
+        job: JobId,
+        /// Name of the licence.
+        licence: String,
+    },
+    /// Remove a model of the person's own.
+    RemoveModel {
+        /// Job number.
+        job: JobId,
+        /// Its name.
+        name: String,
+    },
     /// Stop a job within a second; it leaves a whole result or none.
     Cancel {
         /// Job to stop.
@@ -457,6 +541,20 @@ pub enum Event {
         height: usize,
         /// What the heads read.
         reading: Reading,
+    },
+    /// What a clip looks like after a denoising step: one small picture (a blob) per part. It stands in for frames until
+    /// they are decoded.
+    FuturePreview {
+        /// Job number.
+        job: JobId,
+        /// Which future.
+        seed: u64,
+        /// Denoising steps done.
+        done: usize,
+        /// Denoising steps in all.
+        total: usize,
+        /// First frame that a picture stands for, the frame behind the last one, the picture's width and height.
+        parts: Vec<(usize, usize, usize, usize)>,
     },
     /// Pictures that were asked for (`WorldFrame`, `Preview`): one blob each.
     Pictures {
@@ -540,6 +638,9 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Its contract.
     pub contract: Contract,
+    /// More about models that make whole clips.
+    #[serde(default)]
+    pub clip: Option<ClipInfo>,
 }
 
 impl Request {
@@ -567,7 +668,13 @@ impl Request {
             | Self::PolicyTwin { job, .. }
             | Self::Again { job, .. }
             | Self::OpenFuture { job, .. }
-            | Self::SaveFuture { job, .. } => Some(*job),
+            | Self::SaveFuture { job, .. }
+            | Self::FetchModel { job, .. }
+            | Self::ImportModel { job, .. }
+            | Self::CheckModel { job, .. }
+            | Self::Reason { job, .. }
+            | Self::AcceptTerms { job, .. }
+            | Self::RemoveModel { job, .. } => Some(*job),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use forerun_models::Contract;
+use forerun_models::published::ClipSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -118,6 +119,10 @@ pub struct FutureRecord {
     pub model: ModelRef,
     /// Its contract.
     pub contract: Contract,
+    /// All choices of the run, where the model makes whole clips: size, steps, guidance, body, whose numbers are
+    /// reproduced (`reference`), memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<ClipSettings>,
     /// Words; empty for none.
     pub prompt: String,
     /// Seed of the noise.
@@ -223,6 +228,7 @@ pub(crate) mod tests {
                 familiar_residual: None,
                 vocabulary: vec![],
             },
+            sampling: None,
             prompt: "把紅色方塊推到左邊".into(),
             seed: u64::MAX,
             steps: 1,

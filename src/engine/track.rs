@@ -141,7 +141,9 @@ pub fn hold(present: Option<&[f32]>, contract: &Contract) -> Result<Vec<f32>, Fa
             ChannelMode::Relative => Ok(0.0f32.clamp(channel.min, channel.max)),
             ChannelMode::Absolute => {
                 let at = contract.state.iter().position(|s| s.name == channel.name);
-                let value = at.and_then(|at| present?.get(at).copied()).ok_or_else(|| {
+                // A model without any state of the robot has a resting value for each number.
+                let rest = contract.state.is_empty().then_some(channel.mean);
+                let value = at.and_then(|at| present?.get(at).copied()).or(rest).ok_or_else(|| {
                     Failure::new(
                         format!("The present {} is not known, so it cannot be held.", channel.name),
                         "Start from an episode or from the virtual world, or give an action track.",

@@ -4,5 +4,6 @@
 mod child;
 mod help;
 mod imagine;
+mod published;
 mod robot;
 mod support;

@@ -231,6 +231,7 @@ fn long_job(home: &Home, steps: usize) -> ImagineSpec {
         refine: 1,
         device: "cpu".into(),
         out: Some(home.path("out")),
+        clip: Default::default(),
     }
 }
 

@@ -47,6 +47,7 @@ impl Bench {
             refine: 2,
             device: "cpu".into(),
             out: Some(self.path("out")),
+            clip: Default::default(),
         }
     }
 

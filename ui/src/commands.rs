@@ -25,6 +25,8 @@ pub enum Command {
     ClearStart,
     /// Start from the frame that is shown of the selected future.
     BranchHere,
+    /// Ask a reasoner about the selected future.
+    AskReasoner,
     /// Another seed.
     RerollSeed,
     /// One future more.
@@ -73,6 +75,8 @@ pub enum Command {
     ShowRobot,
     /// Stop the arm. Escape and Space do the same while it is stiff.
     StopRobot,
+    /// Go to the Models screen.
+    ShowModels,
     /// Lay the futures of the shown run side by side on the Compare screen.
     CompareRun,
     /// Put the selected future into the set of the Compare screen.
@@ -244,6 +248,7 @@ impl Command {
             Self::OpenEpisode => &c.open_episode,
             Self::ClearStart => &c.clear_start,
             Self::BranchHere => &c.branch_here,
+            Self::AskReasoner => &c.ask_reasoner,
             Self::RerollSeed => &c.reroll_seed,
             Self::MoreFutures => &c.more_futures,
             Self::FewerFutures => &c.fewer_futures,
@@ -268,6 +273,7 @@ impl Command {
             Self::ShowCompare => &c.show_compare,
             Self::ShowRobot => &c.show_robot,
             Self::StopRobot => &c.stop_robot,
+            Self::ShowModels => &c.show_models,
             Self::CompareRun => &c.compare_run,
             Self::ComparePane => &c.compare_pane,
             Self::NextPane => &c.next_pane,
@@ -372,6 +378,7 @@ impl Command {
             Self::ShowPolicy => vec![with(CTRL, Key::Num5)],
             Self::ImportData => vec![with(CTRL_SHIFT, Key::O)],
             Self::ShowRobot => vec![with(CTRL, Key::Num6)],
+            Self::ShowModels => vec![with(CTRL, Key::Num7)],
             Self::CompareRun => vec![with(CTRL, Key::D)],
             Self::ComparePane => vec![with(CTRL_SHIFT, Key::D)],
             Self::NextPane => vec![bare(none, Key::ArrowDown)],
@@ -426,6 +433,7 @@ impl Command {
             | Self::MeasureFollowing
             | Self::ClearPanes
             | Self::ClearStart
+            | Self::AskReasoner
             | Self::MoreFutures
             | Self::FewerFutures
             | Self::ResetNumbers
@@ -486,6 +494,7 @@ impl Command {
             Self::StopPolicy => Icon::Stop,
             Self::ShowRobot => Icon::Robot,
             Self::StopRobot => Icon::Stop,
+            Self::ShowModels => Icon::Model,
             Self::CompareRun => Icon::Compare,
             Self::ComparePane => Icon::Plus,
             Self::NextPane => Icon::ChevronRight,
@@ -523,6 +532,7 @@ impl Command {
             Self::ToggleTheme => Icon::Sun,
             Self::ToggleLanguage => Icon::World,
             Self::BranchHere => Icon::Curve,
+            Self::AskReasoner => Icon::Info,
             Self::Faster
             | Self::VoteLeft
             | Self::VoteTie

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use forerun::engine::protocol::{Actions, ImagineSpec, Start};
+use forerun::engine::protocol::{Actions, ClipSettings, ImagineSpec, Start};
+use forerun::engine::published::makes_clips;
 use forerun::models::{ChannelMode, Contract};
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,8 @@ pub struct Setup {
     pub refine: usize,
     /// Frames to imagine, 1..=[`MAX_STEPS`].
     pub steps: usize,
+    /// Choices for models that make whole clips.
+    pub clip: ClipSettings,
 }
 
 impl Default for Setup {
@@ -123,6 +126,7 @@ impl Default for Setup {
             seed: 1,
             refine: 4,
             steps: 40,
+            clip: ClipSettings::default(),
         }
     }
 }
@@ -152,6 +156,8 @@ pub enum Edit {
     Steps(usize),
     Model(String),
     Device(String),
+    /// Choices for models that make whole clips.
+    Clip(ClipSettings),
 }
 
 impl Edit {
@@ -205,6 +211,7 @@ impl Setup {
             Edit::Steps(n) => self.steps = n.clamp(1, MAX_STEPS),
             Edit::Model(model) => self.model = model,
             Edit::Device(device) => self.device = device,
+            Edit::Clip(clip) => self.clip = clip,
         }
     }
 
@@ -284,6 +291,7 @@ impl Setup {
             refine: self.refine,
             device: self.device.clone(),
             out,
+            clip: if makes_clips(contract) { self.clip.clone() } else { ClipSettings::default() },
         };
         (spec, blobs)
     }

@@ -196,6 +196,11 @@ impl Future {
         self.readings.iter().map(|r| r.as_ref().and_then(of).unwrap_or(f32::NAN)).collect()
     }
 
+    /// A small picture that stands in for frame `index` until it is decoded.
+    fn put_preview(&mut self, index: usize, frame: Arc<Frame>) {
+        self.put(index, frame, Reading::default());
+    }
+
     fn put(&mut self, index: usize, frame: Arc<Frame>, reading: Reading) {
         if self.frames.len() <= index {
             self.frames.resize(index + 1, Held::No);
@@ -233,6 +238,8 @@ pub struct Run {
     pub truth: Option<Future>,
     /// How far it is.
     pub state: RunState,
+    /// Denoising steps done and in all, of a model that makes whole clips.
+    pub denoised: Option<(usize, usize)>,
     /// Clock time of the start of the job, seconds.
     pub started: f64,
     /// Clock time of its end.
@@ -277,6 +284,7 @@ impl Run {
             futures,
             truth: None,
             state: RunState::Running,
+            denoised: None,
             started: now,
             ended: None,
             saved: None,
@@ -305,6 +313,7 @@ impl Run {
             refine: 1,
             device: "cpu".into(),
             out: None,
+            clip: Default::default(),
         };
         Self {
             job,
@@ -315,6 +324,7 @@ impl Run {
             futures: Vec::new(),
             truth: None,
             state: RunState::Running,
+            denoised: None,
             started: now,
             ended: None,
             saved: None,
@@ -416,6 +426,24 @@ impl Run {
         };
         future.put(index, frame, reading);
         true
+    }
+
+    /// Takes a small picture that stands for the frames `from..to` of a clip that is still being denoised, after `done`
+    /// of `total` steps.
+    pub fn put_preview(
+        &mut self,
+        seed: u64,
+        (from, to): (usize, usize),
+        frame: &Arc<Frame>,
+        (done, total): (usize, usize),
+    ) {
+        let steps = self.spec.steps;
+        self.denoised = Some((done, total));
+        if let Some(future) = self.futures.iter_mut().find(|f| f.seed == seed) {
+            for index in from.max(1)..to.min(steps + 1) {
+                future.put_preview(index, frame.clone());
+            }
+        }
     }
 
     /// Takes frame `index` of what really happened.

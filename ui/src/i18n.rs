@@ -112,6 +112,9 @@ pub struct Strings {
     pub world: World,
     pub numbers: Numbers,
     pub model: Model,
+    pub clip: ClipWords,
+    pub shelf: ShelfWords,
+    pub ask: AskWords,
     pub transport: TransportWords,
     pub jobs: Jobs,
     pub compare: CompareWords,
@@ -127,7 +130,7 @@ pub struct Strings {
 words! {
     /// Bars, rail, palette, log.
     Shell {
-     world, compare, data, train, policy, search_hint, nothing_found, engine_ready, engine_starting, engine_gone, engine_off, log, log_empty, shortcuts, robot,
+     world, compare, data, train, policy, search_hint, nothing_found, engine_ready, engine_starting, engine_gone, engine_off, log, log_empty, shortcuts, robot, models,
         close, copy_details, copied, untitled, dismiss,     }
     /// The World screen.
     World {
@@ -146,6 +149,21 @@ words! {
     /// The model's card.
     Model {
         choose, none, none_text, takes, gives, knows, licence, hash, frames, history, text_yes,         channels, state, parameters, embodiment, folder, looking,
+    }
+    /// Choices for models that make whole clips.
+    ClipWords {
+        title, width, height, denoise, denoise_tip, guidance, guidance_tip, negative, negative_hint, body, no_body,
+        reference, reference_tip, reference_diffusers, reference_nvidia, offload, offload_tip, tiles, tiles_tip,
+        bits, bits_tip, bits_plain, memory, step_of, reset,
+    }
+    /// Questions to a reasoner.
+    AskWords { said, thinking, close, hint, reasoner, question, usual, go }
+    /// The Models screen.
+    ShelfWords {
+        here, published, hub, endpoint, token, token_hint, network, import, choose, bodies, files, memory, fits,
+        fits_saving, fits_not, repository, terms, terms_nvidia, terms_guardrails, terms_openmdw, terms_no_guardrails,
+        terms_accept, terms_decline, gated, use_it, check, remove, remove_tip, download, cancel, kept, takes_words,
+        takes_frames, takes_words_frames, takes_control, takes_all, gives_picture, gives_clip, gives_all,
     }
     /// The transport bar.
     TransportWords { frame, rate, play, pause, timeline }
@@ -200,7 +218,7 @@ words! {
         axis_world,
     }
     /// Jobs.
-    Jobs { importing, recording, examining, training, learning, acting, evaluating, left, cancel_job, imagining, drawing, loading, reading, saving, listing }
+    Jobs { importing, recording, examining, training, learning, acting, evaluating, left, cancel_job, imagining, drawing, loading, reading, saving, listing, downloading, checking, removing, reasoning }
     /// What goes wrong, and what to do.
     Trouble {
         engine_stopped, retry, dismiss, cannot_read_image, cannot_save_state, not_an_episode, nothing_to_save,
@@ -212,11 +230,11 @@ words! {
 
 command_words! {
     imagine, cancel, save_futures, new_world_frame, open_frames, open_episode, clear_start, branch_here, reroll_seed,
-    more_futures, fewer_futures, reset_numbers, undo, redo, toggle_play, step_forward, step_back, first_frame,
+    ask_reasoner, more_futures, fewer_futures, reset_numbers, undo, redo, toggle_play, step_forward, step_back, first_frame,
     last_frame, toggle_loop, faster, slower, toggle_maximise, previous_run, next_run, toggle_smooth, show_model,
     open_project, palette, shortcuts, toggle_log, toggle_theme, toggle_language, zoom_in, zoom_out, zoom_reset,
     reset_layout, quit,
-     show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, add_world, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right, show_robot, stop_robot,
+     show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, add_world, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right, show_robot, stop_robot, show_models,
     show_data, import_data, import_clips, record_data, examine_data, mend_data, show_train, start_training,
     pause_training, resume_training, use_trained, show_policy, start_policy, stop_policy,
 }

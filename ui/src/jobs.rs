@@ -55,6 +55,21 @@ pub enum Kind {
     Probe,
     /// A cell of the sweep.
     Cell,
+    /// A published model, downloaded.
+    Fetch {
+        /// Its name in the catalogue.
+        model: String,
+    },
+    /// A folder, taken among the own models.
+    Install,
+    /// Files of a model, checked.
+    Check,
+    /// A model, removed.
+    Remove,
+    /// Terms that were read, noted.
+    Terms,
+    /// A reasoner's answer about a future.
+    Reason,
     /// A future of this run, copied into the project.
     Save {
         /// Job of the run.
@@ -65,11 +80,22 @@ pub enum Kind {
 impl Kind {
     /// Whether the tray shows it from its first moment; others only when they take long.
     pub fn prominent(&self) -> bool {
-        matches!(self, Self::Imagine | Self::Save { .. } | Self::Again | Self::Cell | Self::Probe)
-            || matches!(
-                self,
-                Self::Train | Self::Policy(_) | Self::Data(DataJob::Record(_) | DataJob::Import)
-            )
+        matches!(
+            self,
+            Self::Imagine
+                | Self::Save { .. }
+                | Self::Again
+                | Self::Cell
+                | Self::Probe
+                | Self::Train
+                | Self::Policy(_)
+                | Self::Data(DataJob::Record(_) | DataJob::Import)
+                | Self::Fetch { .. }
+                | Self::Install
+                | Self::Check
+                | Self::Remove
+                | Self::Reason
+        )
     }
 }
 
@@ -125,6 +151,11 @@ impl Jobs {
     /// A job by its number.
     pub fn get(&self, id: JobId) -> Option<&Job> {
         self.0.get(&id)
+    }
+
+    /// A job of this kind.
+    pub fn find(&self, kind: &Kind) -> Option<(JobId, Job)> {
+        self.0.iter().find(|(_, j)| j.kind == *kind).map(|(id, j)| (*id, j.clone()))
     }
 
     /// Notes that a job was asked to stop.

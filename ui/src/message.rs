@@ -64,6 +64,12 @@ pub enum Message {
     Copy(String),
     /// Show or hide the curve of a channel.
     ToggleCurve(String),
+    /// Ask a reasoner about the selected future.
+    Ask(crate::verdict::Ask),
+    /// Put away what a reasoner said, or stop it.
+    CloseVerdict,
+    /// A wish that concerns the Models screen.
+    Models(crate::shelf::Wish),
     /// Close whatever sheet is open.
     CloseSheet,
     /// A line for the log, shown as a toast too.

@@ -45,6 +45,7 @@ pub fn spec(seeds: &[u64], steps: usize) -> ImagineSpec {
         refine: 1,
         device: "cpu".into(),
         out: None,
+        clip: Default::default(),
     }
 }
 
@@ -56,5 +57,6 @@ pub fn model() -> ModelInfo {
         sha256: "0123456789abcdef".repeat(4),
         parameters: 6_200_000,
         contract: contract(),
+        clip: None,
     }
 }

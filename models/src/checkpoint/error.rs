@@ -14,7 +14,7 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// No weights where weights should be.
-    #[error("{path}: no .safetensors file found here. Point to the folder that holds the weights.", path = path.display())]
+    #[error("{path}: no .safetensors or .pt file found here. Point to the folder that holds the weights.", path = path.display())]
     NoWeights {
         /// The folder that was searched.
         path: PathBuf,
@@ -23,6 +23,22 @@ pub enum CheckpointError {
     #[error("{path}: not a whole safetensors file ({reason}). Download this file again.", path = path.display())]
     Damaged {
         /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// A `.pt` file that asks for something that is no tensor, or is damaged.
+    #[error("{path}: this .pt file is not used: {reason}. Get the file from its publisher again, or ask for safetensors.", path = path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// An adapter that does not belong to the network.
+    #[error("{path}: {reason}. Choose the adapter that was made for this model.", path = path.display())]
+    Adapter {
+        /// The adapter's file.
         path: PathBuf,
         /// What was found.
         reason: String,

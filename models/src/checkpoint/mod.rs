@@ -1,11 +1,16 @@
-//! Model folders as their publishers lay them out: safetensors in one file or in shards with an index,
-//! `config.json` beside them.
+//! Model folders as their publishers lay them out: safetensors in one file or in shards with an index (or, where there
+//! are none, one `.pt` file with NVIDIA's names), `config.json` beside them; adapters that are merged while reading.
 //!
 //! A [`Checkpoint`] hands its tensors to a network through a [`VarBuilder`] and remembers which were taken, so that
 //! a missing, extra, truncated or wrongly shaped tensor is reported with its name and its file.
 
+mod adapter;
 mod error;
+pub mod names;
+mod pickle;
+mod pt_file;
 mod safetensors_file;
+mod zip_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,8 +21,65 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use serde::de::DeserializeOwned;
 
+pub use adapter::Adapter;
 pub use error::CheckpointError;
+use pt_file::PtFile;
 use safetensors_file::SafetensorsFile;
+
+/// One file of weights.
+enum WeightFile {
+    Safetensors(SafetensorsFile),
+    Pt(PtFile),
+}
+
+impl WeightFile {
+    fn open(path: &Path) -> Result<Self, CheckpointError> {
+        match path.extension().is_some_and(|e| e == "pt" || e == "pth") {
+            true => PtFile::open(path).map(Self::Pt),
+            false => SafetensorsFile::open(path).map(Self::Safetensors),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Safetensors(file) => file.path(),
+            Self::Pt(file) => file.path(),
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Safetensors(file) => file.names().collect(),
+            Self::Pt(file) => file.names().collect(),
+        }
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        match self {
+            Self::Safetensors(file) => file.shape(name),
+            Self::Pt(file) => file.shape(name),
+        }
+    }
+
+    fn load(&self, name: &str, device: &Device) -> CandleResult<Tensor> {
+        match self {
+            Self::Safetensors(file) => file.load(name, device),
+            Self::Pt(file) => file.load(name, device),
+        }
+    }
+
+    /// The name by which networks ask for a tensor of this file; `None` for what they never ask for.
+    fn renamed(&self) -> fn(&str) -> Option<String> {
+        let Self::Pt(file) = self else { return |name: &str| Some(name.to_owned()) };
+        match file
+            .names()
+            .any(|name| name.starts_with("decoder.middle.") || name.starts_with("encoder.conv1."))
+        {
+            true => names::wan,
+            false => names::transformer,
+        }
+    }
+}
 
 /// The open weight files of one network.
 #[derive(Clone)]
@@ -27,15 +89,16 @@ pub struct Checkpoint {
 
 struct Inner {
     folder: PathBuf,
-    files: Vec<SafetensorsFile>,
-    /// Tensor name to position in `files`.
-    places: BTreeMap<String, usize>,
+    files: Vec<WeightFile>,
+    /// Tensor name to position in `files` and its name there.
+    places: BTreeMap<String, (usize, String)>,
+    adapters: Vec<(Adapter, f64)>,
     taken: Mutex<BTreeSet<String>>,
 }
 
 impl Checkpoint {
     /// Opens all weights of `folder`: the shards of `*.safetensors.index.json` if there is one, else every
-    /// `*.safetensors` file. Only the headers are read here.
+    /// `*.safetensors` file, else its `.pt` or `.pth` file. Only the headers are read here.
     ///
     /// # Errors
     /// No weights, a damaged file, a shard without a tensor that the index promises, or one name in two files.
@@ -50,38 +113,68 @@ impl Checkpoint {
             Some(map) => {
                 map.values().collect::<BTreeSet<_>>().into_iter().map(|name| folder.join(name)).collect()
             }
-            None => names
-                .iter()
-                .filter(|name| name.ends_with(".safetensors") && *name != "case.safetensors")
-                .map(|name| folder.join(name))
-                .collect(),
+            None => {
+                let ending = |endings: &[&str]| -> Vec<PathBuf> {
+                    let fits = |name: &&String| {
+                        endings.iter().any(|e| name.ends_with(e)) && *name != "case.safetensors"
+                    };
+                    names.iter().filter(fits).map(|name| folder.join(name)).collect()
+                };
+                match ending(&[".safetensors"]) {
+                    none if none.is_empty() => ending(&[".pt", ".pth"]),
+                    some => some,
+                }
+            }
         };
         if paths.is_empty() {
             return Err(CheckpointError::NoWeights { path: folder.to_path_buf() });
         }
-        let files = paths.iter().map(|path| SafetensorsFile::open(path)).collect::<Result<Vec<_>, _>>()?;
-        let mut places: BTreeMap<String, usize> = BTreeMap::new();
+        let files = paths.iter().map(|path| WeightFile::open(path)).collect::<Result<Vec<_>, _>>()?;
+        let mut places: BTreeMap<String, (usize, String)> = BTreeMap::new();
         for (number, file) in files.iter().enumerate() {
-            for name in file.names() {
-                if let Some(first) = places.insert(name.to_owned(), number) {
+            let renamed = file.renamed();
+            for own in file.names() {
+                let Some(name) = renamed(own) else { continue };
+                if let Some((first, _)) = places.insert(name.clone(), (number, own.to_owned())) {
                     let first = files.get(first).map(|f| f.path().to_path_buf()).unwrap_or_default();
-                    return Err(CheckpointError::Twice {
-                        name: name.to_owned(),
-                        first,
-                        second: file.path().to_path_buf(),
-                    });
+                    return Err(CheckpointError::Twice { name, first, second: file.path().to_path_buf() });
                 }
             }
         }
         for (name, file) in promised.iter().flatten() {
-            let there = places.get(name).and_then(|number| files.get(*number));
+            let there = places.get(name).and_then(|(number, _)| files.get(*number));
             if there.is_none_or(|f| f.path() != folder.join(file)) {
                 return Err(CheckpointError::NotInShard { path: folder.join(file), name: name.clone() });
             }
         }
-        Ok(Self {
-            inner: Arc::new(Inner { folder: folder.to_path_buf(), files, places, taken: Mutex::default() }),
-        })
+        let inner = Inner {
+            folder: folder.to_path_buf(),
+            files,
+            places,
+            adapters: Vec::new(),
+            taken: Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same weights with adapters merged into them as they are read, each with its strength (1 = as trained).
+    pub fn with_adapters(self, adapters: Vec<(Adapter, f64)>) -> Self {
+        match Arc::try_unwrap(self.inner) {
+            Ok(inner) => Self { inner: Arc::new(Inner { adapters, ..inner }) },
+            // Somebody reads already: what was read cannot be merged any more.
+            Err(inner) => Self { inner },
+        }
+    }
+
+    /// Shape of a tensor, if there is one of this name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        let (number, own) = self.inner.places.get(name)?;
+        self.inner.files.get(*number)?.shape(own)
+    }
+
+    /// Bytes of all weight files on disk.
+    pub fn bytes(&self) -> u64 {
+        self.inner.files.iter().filter_map(|f| Some(f.path().metadata().ok()?.len())).sum()
     }
 
     /// The folder that was opened.
@@ -110,11 +203,19 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError::Extra`] names the first tensors that nothing asked for.
     pub fn finish(&self, unused: &[&str]) -> Result<(), CheckpointError> {
+        self.finish_except(|name| unused.iter().any(|prefix| name.starts_with(prefix)))
+    }
+
+    /// The same, with a rule for what this network does not run.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::finish`]; also an adapter that changes a tensor which was not taken.
+    pub fn finish_except(&self, unused: impl Fn(&str) -> bool) -> Result<(), CheckpointError> {
         let taken = self.inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let extra: Vec<&str> = self
-            .names()
-            .filter(|name| !taken.contains(*name) && !unused.iter().any(|prefix| name.starts_with(prefix)))
-            .collect();
+        let extra: Vec<&str> = self.names().filter(|name| !taken.contains(*name) && !unused(*name)).collect();
+        for (adapter, _) in &self.inner.adapters {
+            adapter.finish(&taken)?;
+        }
         let Some(first) = extra.first() else { return Ok(()) };
         let path = self.inner.file_of(first).map(|f| f.path().to_path_buf()).unwrap_or_default();
         let names = extra.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -123,19 +224,24 @@ impl Checkpoint {
 }
 
 impl Inner {
-    fn file_of(&self, name: &str) -> Option<&SafetensorsFile> {
-        self.places.get(name).and_then(|number| self.files.get(*number))
+    fn file_of(&self, name: &str) -> Option<&WeightFile> {
+        self.places.get(name).and_then(|(number, _)| self.files.get(*number))
     }
 
     fn take(&self, name: &str, dtype: DType, device: &Device) -> CandleResult<(Tensor, PathBuf)> {
-        let Some(file) = self.file_of(name) else {
+        let place = self.places.get(name).and_then(|(n, own)| Some((self.files.get(*n)?, own)));
+        let Some((file, own)) = place else {
             return Err(Error::Msg(format!(
                 "tensor `{name}` is missing from {}. Its config.json asks for it: download the model again.",
                 self.described()
             )));
         };
+        let merged = |tensor: Tensor| {
+            self.adapters.iter().try_fold(tensor, |tensor, (a, strength)| a.merge(name, tensor, *strength))
+        };
         let tensor = file
-            .load(name, device)
+            .load(own, device)
+            .and_then(merged)
             .and_then(|tensor| tensor.to_dtype(dtype))
             .map_err(|e| Error::Msg(format!("{}: tensor `{name}`: {e}", file.path().display())))?;
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());

@@ -27,6 +27,7 @@ struct Entry {
 pub(super) struct SafetensorsFile {
     path: PathBuf,
     entries: BTreeMap<String, Entry>,
+    metadata: BTreeMap<String, String>,
     data_start: u64,
 }
 
@@ -49,8 +50,10 @@ impl SafetensorsFile {
             serde_json::from_slice(&header).map_err(|e| damaged(format!("its header is no JSON: {e}")))?;
         let data_start = length + 8;
         let mut entries = BTreeMap::new();
+        let mut metadata = BTreeMap::new();
         for (name, value) in header {
             if name == "__metadata__" {
+                metadata = serde_json::from_value(value).unwrap_or_default();
                 continue;
             }
             let entry: Entry = serde_json::from_value(value)
@@ -58,7 +61,7 @@ impl SafetensorsFile {
             entry.check(size - data_start).map_err(|reason| damaged(format!("tensor `{name}` {reason}")))?;
             entries.insert(name, entry);
         }
-        Ok(Self { path: path.to_path_buf(), entries, data_start })
+        Ok(Self { path: path.to_path_buf(), entries, metadata, data_start })
     }
 
     pub fn path(&self) -> &Path {
@@ -67,6 +70,15 @@ impl SafetensorsFile {
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
+    }
+
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// A note that the file's maker left in it.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
     }
 
     /// Reads one tensor.

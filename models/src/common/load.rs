@@ -1,18 +1,20 @@
 //! Loading single layers by their checkpoint names.
 
 use candle_core::{Error, Result};
-use candle_nn::{Linear, VarBuilder};
+use candle_nn::VarBuilder;
+
+use super::layer::Linear;
 
 /// A linear layer with bias: `weight` [`outputs`, `inputs`], `bias` [`outputs`].
 pub fn linear(inputs: usize, outputs: usize, vb: VarBuilder<'_>) -> Result<Linear> {
     let weight = vb.get((outputs, inputs), "weight")?;
     let bias = vb.get(outputs, "bias")?;
-    Ok(Linear::new(weight, Some(bias)))
+    Linear::stored(weight, Some(bias))
 }
 
 /// A linear layer without bias: `weight` [`outputs`, `inputs`].
 pub fn linear_no_bias(inputs: usize, outputs: usize, vb: VarBuilder<'_>) -> Result<Linear> {
-    Ok(Linear::new(vb.get((outputs, inputs), "weight")?, None))
+    Linear::stored(vb.get((outputs, inputs), "weight")?, None)
 }
 
 /// An error about a configuration that makes no network.

@@ -1,12 +1,12 @@
 //! The language tower of Qwen2.5-VL and Qwen3-VL with its output layer: rotary positions on three axes.
 
 use candle_core::{D, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 use serde::Deserialize;
 
 use super::vision::Seen;
 use crate::common::rotary::{Rotary, inverse_frequencies};
-use crate::common::{Mask, RmsNorm, attention, linear, linear_no_bias, repeat_heads};
+use crate::common::{Linear, Mask, RmsNorm, attention, linear, linear_no_bias, repeat_heads};
 
 /// `text_config` of the published files.
 #[derive(Clone, Debug, Deserialize)]
@@ -67,6 +67,12 @@ pub(super) struct Language {
     out: Linear,
 }
 
+/// Keys and values of everything read so far, [1, groups, N, head] in every layer.
+#[derive(Default)]
+pub(super) struct Memory {
+    layers: Vec<Option<(Tensor, Tensor)>>,
+}
+
 struct Layer {
     norm_attention: RmsNorm,
     q: Linear,
@@ -104,6 +110,30 @@ impl Language {
 
     /// Scores [1, N, vocabulary]. With `seen` come the rows of what was seen that stand for each token, from 1.
     pub fn logits(&self, ids: &[u32], seen: Option<(&Seen, &[u32])>, places: &[[u32; 3]]) -> Result<Tensor> {
+        self.out.forward(&self.read(ids, seen, places, &mut Memory::default())?)
+    }
+
+    /// Scores behind the last of `ids`, [1, 1, vocabulary], where `memory` holds what was read before them.
+    pub fn next(
+        &self,
+        ids: &[u32],
+        seen: Option<(&Seen, &[u32])>,
+        places: &[[u32; 3]],
+        memory: &mut Memory,
+    ) -> Result<Tensor> {
+        let x = self.read(ids, seen, places, memory)?;
+        self.out.forward(&x.narrow(1, x.dim(1)? - 1, 1)?)
+    }
+
+    /// The normed stream behind `ids`, [1, N, width]; keys and values go into `memory`.
+    fn read(
+        &self,
+        ids: &[u32],
+        seen: Option<(&Seen, &[u32])>,
+        places: &[[u32; 3]],
+        memory: &mut Memory,
+    ) -> Result<Tensor> {
+        memory.layers.resize_with(self.layers.len(), || None);
         let device = self.embedding.device();
         let words = self.embedding.index_select(&Tensor::from_slice(ids, ids.len(), device)?, 0)?;
         let mut x = words.unsqueeze(0)?;
@@ -121,13 +151,13 @@ impl Language {
             deep = seen.deep.iter().map(at_tokens).collect::<Result<_>>()?;
         }
         let rotary = self.rotary(places)?;
-        for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&self.config, &x, &rotary)?;
+        for (i, (layer, memory)) in self.layers.iter().zip(&mut memory.layers).enumerate() {
+            x = layer.forward(&self.config, &x, &rotary, memory)?;
             if let Some(deep) = deep.get(i) {
                 x = (x + deep)?;
             }
         }
-        self.out.forward(&self.norm.forward(&x)?)
+        self.norm.forward(&x)
     }
 
     fn rotary(&self, places: &[[u32; 3]]) -> Result<Rotary> {
@@ -173,7 +203,14 @@ impl Layer {
         })
     }
 
-    fn forward(&self, cfg: &LanguageConfig, x: &Tensor, rotary: &Rotary) -> Result<Tensor> {
+    /// `memory` holds the keys and values of the tokens before `x`, and takes those of `x`.
+    fn forward(
+        &self,
+        cfg: &LanguageConfig,
+        x: &Tensor,
+        rotary: &Rotary,
+        memory: &mut Option<(Tensor, Tensor)>,
+    ) -> Result<Tensor> {
         let (batch, tokens, _) = x.dims3()?;
         let normed = self.norm_attention.forward(x)?;
         // [B, N, H·D] -> [B, H, N, D]
@@ -185,6 +222,11 @@ impl Layer {
         let q = rotary.apply(&split(self.q.forward(&normed)?, heads, self.norm_q.as_ref())?)?;
         let k = rotary.apply(&split(self.k.forward(&normed)?, groups, self.norm_k.as_ref())?)?;
         let v = split(self.v.forward(&normed)?, groups, None)?;
+        let (k, v) = match memory.take() {
+            None => (k, v),
+            Some((keys, values)) => (Tensor::cat(&[&keys, &k], 2)?, Tensor::cat(&[&values, &v], 2)?),
+        };
+        *memory = Some((k.clone(), v.clone()));
         let scale = 1.0 / (q.dim(D::Minus1)? as f64).sqrt();
         let (k, v) = (repeat_heads(&k, heads / groups)?, repeat_heads(&v, heads / groups)?);
         let mixed = attention(&q, &k, &v, scale, Mask::Causal)?;

@@ -1,8 +1,11 @@
 //! The models that reason about pictures and clips: Cosmos-Reason1 (Qwen2.5-VL) and Cosmos-Reason2 (Qwen3-VL).
 //! A vision tower turns patches into tokens, a language tower reads them among the words.
 
+mod answer;
 mod grid;
+mod judge;
 mod language;
+mod look;
 mod vision;
 mod vision25;
 mod vision3;
@@ -12,9 +15,12 @@ use candle_nn::VarBuilder;
 use serde::Deserialize;
 
 use crate::common::config_error;
+pub use answer::{Taste, answer};
 pub use grid::PatchGrid;
-use language::Language;
+pub use judge::{Judge, JudgeError, Question, Verdict};
 pub use language::LanguageConfig;
+use language::{Language, Memory};
+pub use look::{Clip, look_at};
 use vision::Seen;
 pub use vision::VisionConfig;
 use vision3::Vision3;
@@ -98,6 +104,32 @@ impl Reasoner {
         pictures: Option<Patches<'_>>,
         clips: Option<Patches<'_>>,
     ) -> Result<Tensor> {
+        let (seen, rows, places) = self.look(ids, pictures, clips)?;
+        self.language.logits(ids, seen.as_ref().map(|seen| (seen, rows.as_slice())), &places)
+    }
+
+    /// Reads a question and what belongs to it. The answer is then written token by token, each at the price of one.
+    pub fn begin(
+        &self,
+        ids: &[u32],
+        pictures: Option<Patches<'_>>,
+        clips: Option<Patches<'_>>,
+    ) -> Result<Answering<'_>> {
+        let (seen, rows, places) = self.look(ids, pictures, clips)?;
+        let mut memory = Memory::default();
+        let seen = seen.as_ref().map(|seen| (seen, rows.as_slice()));
+        let scores = self.language.next(ids, seen, &places, &mut memory)?;
+        let next = places.iter().flatten().max().map_or(0, |place| place + 1);
+        Ok(Answering { model: self, memory, next, scores: scores.flatten_all()? })
+    }
+
+    /// What is seen, the row of it that stands for each token, and the place of each token.
+    fn look(
+        &self,
+        ids: &[u32],
+        pictures: Option<Patches<'_>>,
+        clips: Option<Patches<'_>>,
+    ) -> Result<(Option<Seen>, Vec<u32>, Vec<[u32; 3]>)> {
         let kinds = self.kinds(ids);
         let empty: &[PatchGrid] = &[];
         let grids = [pictures.map_or(empty, |p| p.grids), clips.map_or(empty, |p| p.grids)];
@@ -122,7 +154,12 @@ impl Reasoner {
                 candle_core::bail!("{have} tokens were seen, but the text has room for {want}");
             }
         }
-        self.language.logits(ids, seen.as_ref().map(|seen| (seen, rows.as_slice())), &places)
+        Ok((seen, rows, places))
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &ReasonConfig {
+        &self.config
     }
 
     /// Where every token is on the three axes.
@@ -137,6 +174,30 @@ impl Reasoner {
             Vision::Qwen25(_) => grids[1].to_vec(),
         };
         grid::token_places(kinds, [grids[0], &clips], vision.spatial_merge_size, vision.tokens_per_second)
+    }
+}
+
+/// An answer being written.
+pub struct Answering<'a> {
+    model: &'a Reasoner,
+    memory: Memory,
+    /// Place of the next token on all axes.
+    next: u32,
+    scores: Tensor,
+}
+
+impl Answering<'_> {
+    /// Scores of every token of the vocabulary as the next one, [vocabulary].
+    pub fn scores(&self) -> &Tensor {
+        &self.scores
+    }
+
+    /// Writes the next token.
+    pub fn write(&mut self, id: u32) -> Result<()> {
+        let scores = self.model.language.next(&[id], None, &[[self.next; 3]], &mut self.memory)?;
+        self.next += 1;
+        self.scores = scores.flatten_all()?;
+        Ok(())
     }
 }
 

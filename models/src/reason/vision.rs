@@ -1,12 +1,12 @@
 //! What both vision towers share.
 
 use candle_core::{D, DType, Device, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 use serde::Deserialize;
 
 use super::PatchGrid;
 use crate::common::rotary::{Rotary, inverse_frequencies};
-use crate::common::{Mask, attention, linear};
+use crate::common::{Linear, Mask, attention, linear};
 
 /// `vision_config` of the published files.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,12 +1,12 @@
 //! The vision tower of Qwen2.5-VL: most blocks see windows of the picture, a few the whole of it.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 
 use super::PatchGrid;
 use super::grid::windows;
 use super::vision::{Seen, VisionAttention, VisionConfig, check, frame_lengths, patch_embedding, rotary};
-use crate::common::{RmsNorm, config_error, linear};
+use crate::common::{Linear, RmsNorm, config_error, linear};
 
 /// The tower.
 pub(super) struct Vision25 {

@@ -2,13 +2,13 @@
 //! the first language layers (DeepStack, arXiv 2406.04334).
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 
 use super::PatchGrid;
 use super::vision::{
     LayerNorm, Seen, VisionAttention, VisionConfig, check, frame_lengths, patch_embedding, rotary,
 };
-use crate::common::{config_error, linear};
+use crate::common::{Linear, config_error, linear};
 
 /// The tower.
 pub(super) struct Vision3 {

@@ -3,11 +3,11 @@
 //! Text alone has equal positions on all three axes, so its multi-axis rotary embedding is the plain one.
 
 use candle_core::{D, DType, Module, Result, Tensor};
-use candle_nn::{Embedding, Linear, VarBuilder};
+use candle_nn::{Embedding, VarBuilder};
 use serde::Deserialize;
 
 use crate::common::rotary::{Rotary, inverse_frequencies};
-use crate::common::{Mask, RmsNorm, attention, config_error, linear, linear_no_bias, repeat_heads};
+use crate::common::{Linear, Mask, RmsNorm, attention, config_error, linear, linear_no_bias, repeat_heads};
 
 /// The fields of `config.json` (or of its `text_config`) that shape the tower.
 #[derive(Clone, Debug, Deserialize)]

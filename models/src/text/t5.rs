@@ -1,10 +1,10 @@
 //! T5 encoder (Raffel et al. 2020), the text encoder of Predict1, Predict2 and Cosmos Policy (published: t5-11b).
 
 use candle_core::{DType, Device, Module, Result, Tensor};
-use candle_nn::{Embedding, Linear, VarBuilder};
+use candle_nn::{Embedding, VarBuilder};
 use serde::Deserialize;
 
-use crate::common::{Mask, RmsNorm, attention, config_error, linear_no_bias};
+use crate::common::{Linear, Mask, RmsNorm, attention, config_error, linear_no_bias};
 
 /// The fields of `config.json` that shape the encoder.
 #[derive(Clone, Debug, Deserialize)]

@@ -122,6 +122,14 @@ impl TextTokenizer {
         Ok(self.tokenizer.encode(text, false).map_err(|e| self.fail(e))?.get_ids().to_vec())
     }
 
+    /// The text of ids, special tokens left out.
+    ///
+    /// # Errors
+    /// The tokenizer refuses the ids.
+    pub fn text(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        self.tokenizer.decode(ids, true).map_err(|e| self.fail(e))
+    }
+
     /// Ids of a conversation in the ChatML layout of the Qwen family, cut and padded to `length`; the number is
     /// that of the ids before padding.
     ///

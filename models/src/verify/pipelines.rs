@@ -20,7 +20,7 @@ use crate::cosmos::pipeline::transfer25::{Transfer25, Transfer25Job};
 use crate::cosmos::pipeline::{Hooks, Moment, PipelineError, Prompts, Rounding, from_bytes, to_bytes};
 use crate::sampler::{EdmConfig, UniPcConfig};
 use crate::text::{QwenConfig, QwenText, T5Config, T5Encoder, TextTokenizer};
-use crate::wan::{Wan, WanConfig};
+use crate::wan::{Wan, WanConfig, WanPlace};
 
 #[derive(Deserialize)]
 struct Index {
@@ -123,6 +123,7 @@ impl<'c> Recorder<'c> {
                 };
                 self.case.compare(&name, latents, bars::STEP)
             }
+            Moment::Decoding(..) => Ok(()),
             Moment::DecoderInput(latents) => {
                 let name = self.next("decoder_in");
                 self.case.compare(&name, latents, bars::STEP)
@@ -227,9 +228,9 @@ fn dit(case: &Case) -> Result<Dit, VerifyError> {
     build(case, &case.folder().join("transformer"), &[], |vb| Dit::new(&config, Reference::Diffusers, vb))
 }
 
-pub(super) fn wan(case: &Case) -> Result<Wan, VerifyError> {
+pub(super) fn wan(case: &Case) -> Result<WanPlace, VerifyError> {
     let config: WanConfig = case.config("vae", "config.json")?;
-    build(case, &case.folder().join("vae"), &[], |vb| Wan::new(&config, vb))
+    build(case, &case.folder().join("vae"), &[], |vb| Wan::new(&config, vb)).map(WanPlace::from)
 }
 
 /// A stored clip, in -1..1.
@@ -242,7 +243,7 @@ fn predict1(case: &mut Case) -> Result<(), VerifyError> {
     let config: KlConfig = case.config("vae", "config.json")?;
     let vae = build(case, &case.folder().join("vae"), &[], |vb| KlCosmos::new(&config, vb))?;
     let schedule: EdmConfig = case.config("scheduler", "scheduler_config.json")?;
-    let pipeline = Predict1 { dit: dit(case)?, vae, schedule };
+    let pipeline = Predict1 { dit: dit(case)?, vae: vae.into(), schedule };
     let start = case.input("latents_start")?;
     let job = Predict1Job {
         prompts: &prompts,
@@ -283,6 +284,7 @@ fn predict2(case: &mut Case) -> Result<(), VerifyError> {
         steps: case.required("num_inference_steps")?,
         guidance: case.required("guidance_scale")?,
         sigma_conditioning: case.argument("sigma_conditioning")?.unwrap_or(0.0001),
+        actions: None,
         start: Some(&start),
     };
     if !case.has("video_u8") {

@@ -48,10 +48,15 @@ impl Decoder {
         })
     }
 
-    /// One latent frame [B, 1, z, h, w] to its frames [B, t, C, H, W]: one for the first, four for the others.
-    pub fn forward(&self, x: &Tensor, memory: &mut Memory, first_piece: bool) -> Result<Tensor> {
-        let x = self.conv_in.forward(x, memory)?;
-        let mut x = self.mid.forward(&x, memory)?;
+    /// The part at the size of the latents, with attention over the whole picture: one latent frame [B, 1, z, h, w] to
+    /// [B, 1, C, h, w].
+    pub fn stem(&self, x: &Tensor, memory: &mut Memory) -> Result<Tensor> {
+        self.mid.forward(&self.conv_in.forward(x, memory)?, memory)
+    }
+
+    /// From there to frames [B, t, C, H, W]: one for the first latent frame, four for the others.
+    pub fn body(&self, x: &Tensor, memory: &mut Memory, first_piece: bool) -> Result<Tensor> {
+        let mut x = x.clone();
         for stage in &self.stages {
             x = stage.forward(&x, memory, first_piece)?;
         }

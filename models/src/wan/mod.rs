@@ -9,8 +9,10 @@ mod conv;
 mod decoder;
 mod encoder;
 mod memory;
+mod place;
 mod resample;
 mod shortcut;
+mod tiles;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
@@ -21,6 +23,8 @@ use conv::CausalConv3d;
 use decoder::Decoder;
 use encoder::Encoder;
 use memory::Memory;
+pub use place::WanPlace;
+use tiles::{Span, rim, spans};
 
 /// `config.json` of `AutoencoderKLWan`.
 #[derive(Clone, Debug, Deserialize)]
@@ -90,6 +94,18 @@ impl WanConfig {
     /// Pixels per latent along each side.
     pub fn spatial_factor(&self) -> usize {
         (1 << self.temperal_downsample.len()) * self.patch_size.unwrap_or(1)
+    }
+
+    /// Mean and deviation of the latent channels over the training data, each [1, z, 1, 1, 1].
+    ///
+    /// # Errors
+    /// There are not as many numbers as channels.
+    pub fn latent_statistics(&self, like: &Tensor) -> Result<(Tensor, Tensor)> {
+        let tensor = |values: &[f64]| {
+            let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+            Tensor::from_vec(values, (1, self.z_dim, 1, 1, 1), like.device())?.to_dtype(like.dtype())
+        };
+        Ok((tensor(&self.latents_mean)?, tensor(&self.latents_std)?))
     }
 
     fn check(&self) -> Result<()> {
@@ -191,33 +207,50 @@ impl Wan {
     /// Decodes latents [B, z, T, h, w] to a clip of 1 + 4·(T - 1) frames, [B, 3, frames, H, W] in -1..1.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         let mut parts = Vec::new();
-        self.decode_pieces(latents, |piece| {
+        self.decode_pieces(latents, None, |piece| {
             parts.push(piece);
             Ok(())
         })?;
         Tensor::cat(&parts, 2)
     }
 
-    /// Like [`Wan::decode`], but hands over the frames of each latent frame as soon as they are there.
-    pub fn decode_pieces(&self, latents: &Tensor, mut take: impl FnMut(Tensor) -> Result<()>) -> Result<()> {
-        let frames = latents.dim(2)?;
+    /// Like [`Wan::decode`], but hands over the frames of each latent frame as soon as they are there. With `tile`, at
+    /// most that many latents a side (and a rim around them) are in the convolutions at one time: less memory and more
+    /// work for the same result, up to the order in which a product adds.
+    pub fn decode_pieces(
+        &self,
+        latents: &Tensor,
+        tile: Option<usize>,
+        mut take: impl FnMut(Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let (_, _, frames, height, width) = latents.dims5()?;
         let latents = self.post_quant.forward(&frames_first(latents)?, &mut Memory::default())?;
-        let mut memory = Memory::default();
+        let rim = rim(self.config.temperal_downsample.len(), self.config.num_res_blocks + 1);
+        let size = tile.unwrap_or(height.max(width));
+        let (rows, columns) = (spans(height, size, rim), spans(width, size, rim));
+        let mut stem = Memory::default();
+        let mut memories: Vec<Memory> =
+            std::iter::repeat_with(Memory::default).take(rows.len() * columns.len()).collect();
         for frame in 0..frames {
-            memory.rewind();
-            let piece = self.decoder.forward(&latents.narrow(1, frame, 1)?, &mut memory, frame == 0)?;
+            stem.rewind();
+            let middle = self.decoder.stem(&latents.narrow(1, frame, 1)?, &mut stem)?;
+            let mut memories = memories.iter_mut();
+            let mut bands = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let mut band = Vec::with_capacity(columns.len());
+                for column in &columns {
+                    let Some(memory) = memories.next() else { break };
+                    memory.rewind();
+                    let seen = cut(&cut(&middle, 3, row.from, row.seen)?, 4, column.from, column.seen)?;
+                    let made = self.decoder.body(&seen, memory, frame == 0)?;
+                    band.push(inside(&inside(&made, 3, row)?, 4, column)?);
+                }
+                bands.push(join(band, 4)?);
+            }
+            let piece = join(bands, 3)?;
             take(self.unpatch(&channels_first(&piece)?)?.clamp(-1.0, 1.0)?)?;
         }
         Ok(())
-    }
-
-    /// Mean and deviation of the latent channels over the training data, each [1, z, 1, 1, 1].
-    pub fn latent_statistics(&self, like: &Tensor) -> Result<(Tensor, Tensor)> {
-        let tensor = |values: &[f64]| {
-            let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
-            Tensor::from_vec(values, (1, self.config.z_dim, 1, 1, 1), like.device())?.to_dtype(like.dtype())
-        };
-        Ok((tensor(&self.config.latents_mean)?, tensor(&self.config.latents_std)?))
     }
 
     /// p × p pixels become channels, in the order (channel, column, row): [B, C, T, H, W] -> [B, C·p², T, H/p, W/p].
@@ -235,6 +268,21 @@ impl Wan {
         let split = x.reshape(vec![b, c / (p * p), p, p, t, h, w])?.permute(vec![0, 1, 4, 5, 3, 6, 2])?;
         split.reshape((b, c / (p * p), t, h * p, w * p))
     }
+}
+
+/// A part along one axis; the whole as it is.
+fn cut(x: &Tensor, axis: usize, from: usize, count: usize) -> Result<Tensor> {
+    if count == x.dim(axis)? { Ok(x.clone()) } else { x.narrow(axis, from, count)?.contiguous() }
+}
+
+/// What is kept of a decoded tile.
+fn inside(x: &Tensor, axis: usize, span: &Span) -> Result<Tensor> {
+    let scale = x.dim(axis)? / span.seen;
+    cut(x, axis, (span.start - span.from) * scale, span.count * scale)
+}
+
+fn join(mut parts: Vec<Tensor>, axis: usize) -> Result<Tensor> {
+    if parts.len() == 1 { Ok(parts.swap_remove(0)) } else { Tensor::cat(&parts, axis) }
 }
 
 /// [B, C, T, H, W] -> [B, T, C, H, W]

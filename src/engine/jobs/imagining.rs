@@ -13,7 +13,7 @@ use crate::engine::episode::Episode;
 use crate::engine::imagine::{self, Plan};
 use crate::engine::job::{JobContext, JobEnd};
 use crate::engine::models::Loaded;
-use crate::engine::protocol::{Actions, Event, ImagineSpec, Start};
+use crate::engine::protocol::{Actions, ClipSettings, Event, ImagineSpec, Start};
 use crate::engine::record::{FutureRecord, locate};
 use crate::engine::start::{self, Resolved, StartFrame, stride_of};
 use crate::engine::track::{self, Table};
@@ -32,7 +32,8 @@ pub fn imagine(
 ) -> Result<String, JobEnd> {
     let (loaded, load_ms) = load(tools, context, &spec.model, &spec.device)?;
     let began = Instant::now();
-    let contract = &loaded.info.contract;
+    let (contract, clip) = chosen(&loaded, &spec.clip)?;
+    let contract = &contract;
     let resolved = start::resolve(&spec.start, &blobs, contract)?;
     drop(blobs);
     for note in &resolved.notes {
@@ -47,6 +48,8 @@ pub fn imagine(
     };
     let plan = Plan {
         loaded: loaded.clone(),
+        contract: contract.clone(),
+        clip,
         model,
         start: resolved,
         source,
@@ -63,6 +66,25 @@ pub fn imagine(
     };
     let records = imagine::run(context, &plan)?;
     Ok(summary(&records))
+}
+
+/// The contract under the choices of a job, and all choices as they are recorded.
+fn chosen(loaded: &Loaded, wanted: &ClipSettings) -> Result<(Contract, Option<ClipSettings>), Failure> {
+    match loaded.model.clip() {
+        Some(model) => {
+            // Everything is written out: a default of today may be another one tomorrow.
+            let settings = model.published.folder().settings(wanted);
+            Ok((model.contract_with(&settings)?, Some(settings)))
+        }
+        None if wanted.is_empty() => Ok((loaded.info.contract.clone(), None)),
+        None => Err(Failure::new(
+            format!(
+                "{} goes frame by frame: it has a fixed size and no choices of published models.",
+                loaded.info.name
+            ),
+            "Leave out --size, --denoise, --guidance and the like.",
+        )),
+    }
 }
 
 /// A start whose paths do not depend on the folder that this process runs in.
@@ -216,15 +238,18 @@ pub fn again(
         .into());
     }
     let began = Instant::now();
+    let (contract, clip) = chosen(&loaded, &old.sampling.clone().unwrap_or_default())?;
     let resolved = recorded_start(&old, &folder)?;
     let plan = Plan {
         loaded: loaded.clone(),
+        contract: contract.clone(),
+        clip,
         model: name,
         start: resolved,
         source: old.start.source.clone(),
         prompt: old.prompt.clone(),
         kind: old.actions.kind.clone(),
-        rows: if old.actions.channels.is_empty() { None } else { Some(recorded_rows(&old, &loaded)?) },
+        rows: if old.actions.channels.is_empty() { None } else { Some(recorded_rows(&old, &contract)?) },
         steps: old.steps,
         seeds: if old.batch.contains(&old.seed) { old.batch.clone() } else { vec![old.seed] },
         only: Some(old.seed),
@@ -284,9 +309,9 @@ fn recorded_start(old: &FutureRecord, folder: &Path) -> Result<Resolved, Failure
     Ok(Resolved { frames, notes })
 }
 
-fn recorded_rows(old: &FutureRecord, loaded: &Loaded) -> Result<Vec<Vec<f32>>, Failure> {
+fn recorded_rows(old: &FutureRecord, contract: &Contract) -> Result<Vec<Vec<f32>>, Failure> {
     let table = Table { columns: old.actions.channels.clone(), rows: old.actions.rows.clone() };
-    track::map(&table, &loaded.info.contract, old.steps, "The record")
+    track::map(&table, contract, old.steps, "The record")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::Tools;
 use crate::engine::job::{JobContext, JobEnd};
 use crate::engine::places::Places;
 use crate::engine::protocol::{Event, Start};
+use crate::engine::published::{describe, is_published};
 use crate::engine::start;
 use crate::failure::Failure;
 use crate::world::{JOINT_NAMES, Look, Renderer, drawn_scene};
@@ -46,7 +47,10 @@ pub fn preview(
     blobs: Vec<Vec<u8>>,
 ) -> Result<String, JobEnd> {
     let folder = Places::standard(None).find(model)?;
-    let contract = Contract::load(&folder).map_err(Failure::from_error)?;
+    let contract = match is_published(&folder) {
+        true => describe(&folder)?.contract,
+        false => Contract::load(&folder).map_err(Failure::from_error)?,
+    };
     let resolved = start::resolve(&start, &blobs, &contract)?;
     context.check()?;
     let mut notes = resolved.notes;

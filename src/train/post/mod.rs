@@ -22,6 +22,7 @@ use forerun_models::dreamer::{Stored, read_folder};
 use forerun_models::{Channel, Contract, FrameSpec};
 
 pub use preflight::Preflight;
+pub(crate) use preflight::free_disk;
 pub use report::{Comparison, Kept, OldWorld, PostReport, PostStage};
 pub use settings::{Method, PostSettings, Wishes};
 

@@ -153,7 +153,7 @@ impl Preflight {
 
 /// Free bytes on the disk of a path that may not exist yet.
 #[cfg(unix)]
-fn free_disk(path: &Path) -> Option<u64> {
+pub(crate) fn free_disk(path: &Path) -> Option<u64> {
     use std::os::unix::ffi::OsStrExt;
     let mut there = path.to_path_buf();
     while !there.exists() {
@@ -174,7 +174,7 @@ fn free_disk(path: &Path) -> Option<u64> {
 }
 
 #[cfg(not(unix))]
-fn free_disk(_: &Path) -> Option<u64> {
+pub(crate) fn free_disk(_: &Path) -> Option<u64> {
     None
 }
 

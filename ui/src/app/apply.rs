@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use eframe::egui::{Context, gui_zoom};
 use forerun::engine::protocol::{Request, Start};
+use forerun::models::published::Family;
 
 use super::{EngineState, Studio};
 use crate::commands::Command;
@@ -16,6 +17,7 @@ use crate::message::Message;
 use crate::project::{Project, run_name};
 use crate::scenes;
 use crate::screens::Screen;
+use crate::shelf::Held;
 use crate::shell::sheets::Sheet;
 use crate::start::{Reading, StartView};
 use crate::state_file::View;
@@ -54,6 +56,13 @@ impl Studio {
             Message::Robot(wish) => self.robot.wish(wish),
             Message::PickBundle => {
                 self.background.pick_bundle(ctx, self.strings().robot.install.trim_end_matches('…').into());
+            }
+            Message::Models(wish) => self.models_wish(ctx, wish),
+            Message::Ask(ask) => self.ask_reasoner(ask),
+            Message::CloseVerdict => {
+                if let Some(job) = self.verdict.take().and_then(|v| v.job) {
+                    self.cancel(job);
+                }
             }
             Message::Files(paths) => self.files(paths),
             Message::Episode(text) => match parse_episode(&text) {
@@ -141,6 +150,7 @@ impl Studio {
                 self.background.pick_project(ctx, s.commands.open_project.name.trim_end_matches('…').into())
             }
             Command::ClearStart => self.edit(Edit::Start(StartDoc::Nothing)),
+            Command::AskReasoner => self.sheet = Some(Sheet::Ask(self.ask.clone())),
             Command::BranchHere => {
                 if let Some((folder, seed)) = self.selected_folder() {
                     self.edit(Edit::Start(StartDoc::Future { folder, seed, at: self.transport.frame() }));
@@ -248,6 +258,11 @@ impl Studio {
             self.log.add(Level::Warn, &self.strings().trouble.no_model, self.now);
             return;
         };
+        if let Some(family) = model.clip.as_ref().and_then(|_| Family::of_name(&model.contract.family))
+            && self.hold_for_terms(family.licence(), Held::Imagine)
+        {
+            return;
+        }
         if self.start.of != self.setup.get().start {
             self.follow_setup();
         }
@@ -311,8 +326,21 @@ impl Studio {
         self.save_to = Some((job, futures.join(name)));
     }
 
+    /// Brings the contracts of models that make whole clips to the size and body that are set up.
+    pub(super) fn adapt_models(&mut self) {
+        let wanted = self.setup.get().clip.clone();
+        for model in self.models.iter_mut().flatten() {
+            let Some(clip) = &model.clip else { continue };
+            let contract = clip.contract(&wanted);
+            if contract != model.contract {
+                model.contract = contract;
+            }
+        }
+    }
+
     /// Makes everything that hangs on the setup follow it: the start's pictures, the model's vocabulary.
     pub(super) fn follow_setup(&mut self) {
+        self.adapt_models();
         let setup = self.setup.get();
         if self.vocabulary.0 != setup.model {
             let words = self.contract().map(|c| c.vocabulary.iter().cloned().collect());

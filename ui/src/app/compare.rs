@@ -163,7 +163,7 @@ impl Studio {
         let panes = here && self.view.compare.part == Part::Panes;
         let some = panes && self.compare.selected.is_some();
         Some(match command {
-            Command::ShowWorld | Command::ShowCompare | Command::ShowRobot => true,
+            Command::ShowWorld | Command::ShowCompare | Command::ShowRobot | Command::ShowModels => true,
             Command::ShowPanes | Command::ShowTree | Command::ShowSweep | Command::ShowGallery => here,
             Command::ToggleNumbers => panes,
             Command::StartSweep => self.can_sweep(),
@@ -252,6 +252,7 @@ impl Studio {
             Command::ShowWorld => self.show(Screen::World),
             Command::ShowCompare => self.show(Screen::Compare),
             Command::ShowRobot => self.show(Screen::Robot),
+            Command::ShowModels => self.show(Screen::Models),
             Command::CompareRun => {
                 let sources = self.runs.shown().map(Run::sources).unwrap_or_default();
                 self.add_to_compare(sources);

@@ -41,8 +41,10 @@ impl Studio {
             Event::Models { models, .. } => self.found_models(models),
             Event::Warmed { model, .. } => {
                 if let Some(known) = self.models.iter_mut().flatten().find(|m| m.name == model.name) {
-                    *known = model;
+                    let clip = known.clip.take();
+                    *known = ModelInfo { clip, ..model };
                 }
+                self.adapt_models();
             }
             Event::Progress { job, done, total, seconds_left, what } => {
                 self.jobs.progress(job, done, total, seconds_left, what);
@@ -55,6 +57,16 @@ impl Studio {
                     }
                     (Some(frame), None) => self.policy_frame(job, seed, frame, &reading),
                     _ => {}
+                }
+            }
+            Event::FuturePreview { job, seed, done, total, parts } => {
+                let pictures = parts.iter().zip(blobs).filter_map(|((from, to, width, height), data)| {
+                    Some(((*from, *to), Arc::new(Frame::new(*width, *height, data)?)))
+                });
+                if let Some(run) = self.runs.of_job(job) {
+                    for (range, picture) in pictures {
+                        run.put_preview(seed, range, &picture, (done, total));
+                    }
                 }
             }
             Event::Pictures { job, sizes, states, unfamiliar, note } => {
@@ -71,6 +83,7 @@ impl Studio {
                 Some(Kind::Data(kind)) => self.data_report(job, &kind, &value),
                 Some(Kind::Train) => self.train_report(job, value, blobs.next()),
                 Some(Kind::Policy(kind)) => self.policy_report(job, kind, value),
+                Some(Kind::Reason) => self.reasoned(job, &value),
                 _ => {}
             },
             Event::EngineGone { reason, restarting } => self.engine_gone(&reason, restarting),
@@ -92,6 +105,8 @@ impl Studio {
                     Some(Kind::Again) => self.end_run(job, RunState::Done),
                     Some(Kind::Probe) => self.probe_ended(job, None),
                     Some(Kind::Keep { from, to }) => self.kept(&from, &to),
+                    Some(Kind::Fetch { .. } | Kind::Install | Kind::Remove) => self.models_changed(),
+                    Some(Kind::Reason) => self.reason_ended(job),
                     Some(Kind::Cell) => {
                         self.end_run(job, RunState::Done);
                         self.cell_ended(job, Ok(()));
@@ -100,6 +115,7 @@ impl Studio {
                 }
             }
             Event::Cancelled { job } => match self.jobs.end(job) {
+                Some(Kind::Reason) => self.reason_ended(job),
                 Some(Kind::Imagine) => self.end_run(job, RunState::Cancelled),
                 Some(Kind::Open { source }) => self.not_opened(job, source, String::new()),
                 Some(Kind::Again) => self.end_run(job, RunState::Cancelled),
@@ -134,6 +150,7 @@ impl Studio {
             }
         }
         self.models = Some(models);
+        self.adapt_models();
         if self.start.reading == Reading::Reading && self.start.frames.is_empty() {
             self.read_start();
         } else if self.start.unfamiliar.is_none() {
@@ -239,6 +256,7 @@ impl Studio {
             Some(Kind::Again) => self.end_run(job, RunState::Failed(message.clone(), advice.clone())),
             // The branches that wait for the copy have no start; why is told below.
             Some(Kind::Keep { to, .. }) => self.compare.keeping.retain(|(waits, _)| waits != to),
+            Some(Kind::Reason) => self.reason_ended(job),
             Some(Kind::Open { source }) => {
                 self.not_opened(job, source.clone(), format!("{message} {advice}"));
                 return;

@@ -243,6 +243,7 @@ impl Studio {
             refine: parent.as_ref().map_or(self.setup.get().refine, |p| p.refine),
             device: self.setup.get().device.clone(),
             out: Some(out),
+            clip: Default::default(),
         };
         let sent = spec.clone();
         let job = self.request(Kind::Imagine, |job, _| Request::Imagine { job, spec: sent });

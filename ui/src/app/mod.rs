@@ -13,11 +13,13 @@ mod export;
 mod follow;
 mod library;
 mod measure;
+mod models;
 mod policy;
+mod reason;
 mod run;
 mod sweep;
-mod world_pane;
 mod train;
+mod world_pane;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -43,11 +45,13 @@ use crate::policy::{Policies, PolicyDoc};
 use crate::project::Project;
 use crate::scenes::{self, Scene};
 use crate::screens::{self, Screen};
+use crate::shelf::Shelf;
 use crate::shell::{bars, sheets, toasts};
 use crate::start::StartView;
 use crate::state_file::{self, Found, STATE_FORMAT, State, View};
 use crate::train::{TrainDoc, Training};
 use crate::transport::{Input, Transport};
+use crate::verdict::{Ask, Verdict};
 use crate::widgets::pane::Textures;
 
 pub use run::{StartError, run};
@@ -126,6 +130,12 @@ pub struct Studio {
     pub policy: PolicyDoc,
     /// The project's policies and what was found about them.
     pub policies: Policies,
+    /// What a reasoner said last.
+    pub verdict: Option<Verdict>,
+    /// What was asked last.
+    pub ask: Ask,
+    /// The Models screen.
+    pub shelf: Shelf,
     /// Clocks of the screens that are not shown.
     parked: std::collections::HashMap<Screen, Transport>,
     library: Option<crate::compare::library::Library>,
@@ -208,6 +218,9 @@ impl Studio {
             training: Training::default(),
             policy: state.policy.clone(),
             policies: Policies::default(),
+            verdict: None,
+            ask: Ask::default(),
+            shelf: Shelf::default(),
             parked: Default::default(),
             library: None,
             loader: Default::default(),
@@ -291,7 +304,7 @@ impl Studio {
                 .runs
                 .shown()
                 .is_some_and(|r| r.saved.is_none() && r.futures.iter().any(|f| f.folder.is_some())),
-            Command::BranchHere => self.selected_folder().is_some(),
+            Command::BranchHere | Command::AskReasoner => self.selected_folder().is_some(),
             Command::ClearStart => self.setup.get().start != StartDoc::Nothing,
             Command::ResetNumbers => !self.setup.get().tracks.is_empty(),
             Command::Undo => self.setup.can_undo(),
@@ -385,6 +398,7 @@ impl Studio {
         self.follow_data();
         self.follow_train();
         self.follow_policy();
+        self.follow_shelf(ctx);
         self.clock(ctx);
         self.keep(ctx);
         if self.quit {
@@ -409,6 +423,7 @@ impl Studio {
             Screen::Train => screens::train::show(self, ui),
             Screen::Policy => screens::policy::show(self, ui),
             Screen::Robot => screens::robot::show(self, ui),
+            Screen::Models => screens::models::show(self, ui),
         }
         toasts::toasts(self, ui.ctx());
         sheets::sheet(self, ui.ctx());
@@ -518,6 +533,7 @@ impl Studio {
             Screen::Train => Some(self.train_extent()),
             Screen::Policy => Some(self.policy_extent()),
             Screen::Robot => None,
+            Screen::Models => None,
         };
         if let Some((available, expected, fps)) = extent {
             self.transport.apply(Input::Extent { available, expected, fps }, self.now);

@@ -6,10 +6,11 @@ use clap::Args;
 use forerun::Failure;
 use forerun::engine::arguments;
 use forerun::engine::protocol::{Actions, ImagineSpec, Request, Start};
+use forerun::hub::licence;
 use serde_json::{Value, json};
 
 use super::ranges::{Range, range};
-use super::{Answer, session};
+use super::{Answer, clip, session};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -46,10 +47,12 @@ pub(super) struct Arguments {
     /// Folder to write seed-S/ into
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    clip: clip::Arguments,
 }
 
 pub(super) fn run(arguments: Arguments) -> Answer {
-    let Arguments { model, frames, start, prompt, actions, steps, seeds, refine, device, record, out } =
+    let Arguments { model, frames, start, prompt, actions, steps, seeds, refine, device, record, out, clip } =
         arguments;
     let outcome = match record {
         Some(record) => {
@@ -72,7 +75,11 @@ pub(super) fn run(arguments: Arguments) -> Answer {
                 refine: usize::from(refine),
                 device,
                 out: Some(out),
+                clip: clip.settings(),
             };
+            if let Some(notice) = licence::first_use(&spec.model) {
+                eprintln!("{notice}\n");
+            }
             session::run(|job| Request::Imagine { job, spec })?
         }
     };

@@ -5,6 +5,7 @@
 
 mod bench;
 mod bundle;
+mod clip;
 mod doctor;
 mod engine;
 mod imagine;
@@ -14,6 +15,7 @@ mod policy;
 mod post_train;
 mod push;
 mod ranges;
+mod reason;
 mod record;
 mod score;
 mod serve;
@@ -49,6 +51,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Imagine futures from frames, words and actions
     Imagine(imagine::Arguments),
+    /// Ask a published reasoner whether a future is plausible, and why
+    Reason(reason::Arguments),
     /// Score a model's futures against recorded episodes
     Score(score::Arguments),
     /// Train a model on recorded episodes
@@ -114,6 +118,7 @@ pub fn run(
         Some(Command::Record(arguments)) => record::run(arguments),
         Some(Command::Inspect(arguments)) => inspect::run(&arguments),
         Some(Command::Imagine(arguments)) => imagine::run(arguments),
+        Some(Command::Reason(arguments)) => reason::run(arguments),
         Some(Command::Score(arguments)) => score::run(arguments),
         Some(Command::Train(arguments)) => train::run(arguments),
         Some(Command::PostTrain(arguments)) => post_train::run(arguments),

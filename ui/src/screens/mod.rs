@@ -2,9 +2,10 @@
 
 pub mod compare;
 pub mod data;
+pub mod models;
 pub mod policy;
-pub mod train;
 pub mod robot;
+pub mod train;
 pub mod world;
 
 use serde::{Deserialize, Serialize};
@@ -26,4 +27,6 @@ pub enum Screen {
     Policy,
     /// Bring a policy to an arm, and stop it.
     Robot,
+    /// What models there are.
+    Models,
 }

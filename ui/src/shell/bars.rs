@@ -7,8 +7,8 @@ use eframe::egui::{
 
 use crate::app::{EngineState, Studio};
 use crate::commands::Command;
-use crate::futures::MEMORY_LIMIT;
 use crate::data::DataJob;
+use crate::futures::MEMORY_LIMIT;
 use crate::i18n::{Strings, fill};
 use crate::icons::Icon;
 use crate::jobs::{Job, Kind};
@@ -153,6 +153,7 @@ pub fn rail(app: &mut Studio, ui: &mut Ui) {
                 (Screen::Train, Icon::Train, &s.shell.train, Command::ShowTrain),
                 (Screen::Policy, Icon::Policy, &s.shell.policy, Command::ShowPolicy),
                 (Screen::Robot, Icon::Robot, &s.shell.robot, Command::ShowRobot),
+                (Screen::Models, Icon::Model, &s.shell.models, Command::ShowModels),
             ] {
                 let response = rail_button(ui, icon, name, app.view.screen == screen);
                 if tip(ui, response, s, command).clicked() {
@@ -267,6 +268,12 @@ pub fn job_name<'a>(s: &'a Strings, kind: &Kind) -> &'a str {
         Kind::Warm => &s.jobs.loading,
         Kind::List => &s.jobs.listing,
         Kind::Save { .. } | Kind::Keep { .. } => &s.jobs.saving,
+        Kind::Fetch { .. } => &s.jobs.downloading,
+        Kind::Install => &s.jobs.importing,
+        Kind::Check => &s.jobs.checking,
+        Kind::Remove => &s.jobs.removing,
+        Kind::Terms => &s.jobs.saving,
+        Kind::Reason => &s.jobs.reasoning,
     }
 }
 

@@ -4,6 +4,7 @@ use eframe::egui::{
     Align, Context, Frame, Id, Key, Label, Layout, Margin, Modal, Modifiers, RichText, Role, ScrollArea,
     Sense, Stroke, TextEdit, Ui, Vec2, WidgetInfo, vec2,
 };
+use forerun::models::published::Licence;
 use strum::IntoEnumIterator;
 
 use super::compare_sheets;
@@ -11,9 +12,12 @@ use crate::app::Studio;
 use crate::commands::Command;
 use crate::compare::export::Export;
 use crate::i18n::Strings;
+use crate::icons::Icon;
 use crate::message::Message;
+use crate::shelf::{Held, Wish};
 use crate::theme::{self, space, tokens};
-use crate::widgets::basic::{focus_ring, hint};
+use crate::verdict::Ask;
+use crate::widgets::basic::{focus_ring, hint, icon_text_button};
 
 /// What is open over the window.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +37,15 @@ pub enum Sheet {
     Export(Export),
     /// A recording from the virtual world.
     Record(crate::data::RecordForm),
+    /// A question about the selected future.
+    Ask(Ask),
+    /// Terms of a model that were not read yet.
+    Terms {
+        /// Whose they are.
+        licence: Licence,
+        /// What they hold up.
+        held: Held,
+    },
     /// The field for `DATASET#EPISODE`.
     Episode {
         /// What was typed.
@@ -83,6 +96,8 @@ pub fn sheet(app: &mut Studio, ctx: &Context) {
             match &mut sheet {
                 Sheet::Palette { query, marked } => palette(app, ui, s, query, marked),
                 Sheet::Shortcuts => shortcuts(app, ui, s),
+                Sheet::Ask(form) => ask(app, ui, s, form),
+                Sheet::Terms { licence, .. } => terms(app, ui, s, *licence),
                 Sheet::Branch(form) => compare_sheets::branch(app, ui, s, form),
                 Sheet::Export(form) => compare_sheets::export(app, ui, s, form),
                 Sheet::Record(form) => crate::screens::data::record_sheet(app, ui, s, form),
@@ -123,6 +138,53 @@ fn score(query: &str, name: &str) -> Option<i32> {
         (last, at) = (Some(found), found + 1);
     }
     Some(total)
+}
+
+/// A question about the selected future.
+fn ask(app: &mut Studio, ui: &mut Ui, s: &Strings, form: &mut Ask) {
+    ui.set_width(520.0_f32.min(ui.ctx().content_rect().width() - 48.0));
+    ui.label(
+        RichText::new(s.commands.ask_reasoner.name.trim_end_matches('…'))
+            .text_style(eframe::egui::TextStyle::Heading),
+    );
+    hint(ui, &s.ask.hint);
+    let fields = [
+        (&mut form.reasoner, &s.ask.reasoner, "path/to/Cosmos-Reason2-2B"),
+        (&mut form.question, &s.ask.question, s.ask.usual.as_str()),
+    ];
+    for (text, name, example) in fields {
+        let field = TextEdit::singleline(text)
+            .id_salt(name.as_str())
+            .hint_text(example)
+            .desired_width(f32::INFINITY)
+            .margin(Margin::symmetric(10, 8))
+            .show(ui);
+        field.response.response.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, name));
+    }
+    ui.add_space(space::S);
+    ui.add_enabled_ui(!form.reasoner.trim().is_empty(), |ui| {
+        if icon_text_button(ui, Icon::Spark, &s.ask.go).clicked() {
+            app.outbox.send(Message::Ask(form.clone()));
+        }
+    });
+}
+
+/// The terms of a model before its first use.
+fn terms(app: &mut Studio, ui: &mut Ui, s: &Strings, licence: Licence) {
+    ui.set_width(520.0_f32.min(ui.ctx().content_rect().width() - 48.0));
+    ui.label(RichText::new(licence.name()).text_style(theme::title()));
+    for text in crate::screens::models::terms_text(s, licence) {
+        ui.add(eframe::egui::Label::new(text).wrap());
+        ui.add_space(space::S);
+    }
+    ui.horizontal(|ui| {
+        if icon_text_button(ui, Icon::Check, &s.shelf.terms_accept).clicked() {
+            app.outbox.send(Message::Models(Wish::Accept(licence.name().to_owned())));
+        }
+        if icon_text_button(ui, Icon::Close, &s.shelf.terms_decline).clicked() {
+            app.outbox.send(Message::CloseSheet);
+        }
+    });
 }
 
 fn palette(app: &mut Studio, ui: &mut Ui, s: &Strings, query: &mut String, marked: &mut usize) {

@@ -146,6 +146,7 @@ pub fn model() -> ModelInfo {
         sha256: "0123456789abcdef".repeat(4),
         parameters: 6_200_000,
         contract: contract(),
+        clip: None,
     }
 }
 

@@ -4,10 +4,10 @@
 //! and one of three times the width, added to the shared adaLN vector.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::common::linear;
+use crate::common::{Linear, linear};
 
 /// How a chunk of actions is laid out over the latent frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

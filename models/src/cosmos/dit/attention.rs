@@ -1,11 +1,11 @@
 //! Self-attention, and cross-attention to text and picture.
 
 use candle_core::{D, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 
 use super::block::{BlockShape, Context};
 use crate::common::rotary::Rotary;
-use crate::common::{Mask, RmsNorm, attention, linear_no_bias};
+use crate::common::{Linear, Mask, RmsNorm, attention, linear_no_bias};
 
 /// Queries, keys and values with a norm on queries and keys of each head.
 struct Projections {

@@ -1,13 +1,13 @@
 //! One block: self-attention, cross-attention, feed-forward, each modulated and gated by the noise level.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 
 use super::attention::{CrossAttention, SelfAttention};
 use super::modulation::Modulate;
 use super::time::Time;
-use crate::common::linear_no_bias;
 use crate::common::rotary::Rotary;
+use crate::common::{Linear, linear_no_bias};
 
 /// Sizes of a block.
 pub(super) struct BlockShape {

@@ -2,7 +2,7 @@
 //! blur) beside the noisy latents, and give what the transformer adds to its stream.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 use serde::Deserialize;
 
 use super::block::{Block, BlockShape, Context};
@@ -10,7 +10,7 @@ use super::patch::{self, Patches};
 use super::position::{RopeShape, rotary};
 use super::time::TimeEmbedding;
 use super::{ContextWidths, context_projections};
-use crate::common::{config_error, linear};
+use crate::common::{Linear, config_error, linear};
 use crate::cosmos::Reference;
 
 /// `config.json` of `CosmosControlNetModel`.
@@ -163,7 +163,10 @@ impl ControlNet {
 
     /// The residuals, one [B, tokens, width] per block, each times its strength.
     pub fn forward(&self, input: &ControlInput<'_>) -> Result<Vec<Tensor>> {
-        let (_, channels, _, _, _) = input.control.dims5()?;
+        let dtype = self.before.dtype();
+        let inside = |x: &Tensor| x.to_dtype(dtype);
+        let (own_control, own_latents) = (inside(input.control)?, inside(input.latents)?);
+        let (_, channels, _, _, _) = own_control.dims5()?;
         let mask = Some(input.condition_mask);
         let Some(missing) = self.config.in_channels.checked_sub(channels + 2) else {
             candle_core::bail!(
@@ -171,17 +174,17 @@ impl ControlNet {
                 self.config.in_channels
             );
         };
-        let padding = patch::padding_channel(input.padding_mask, input.control)?;
-        let control = input.control.pad_with_zeros(1, 0, missing)?;
+        let padding = patch::padding_channel(input.padding_mask, &own_control)?;
+        let control = own_control.pad_with_zeros(1, 0, missing)?;
         let control = patch::stack_channels(&control, mask, Some(padding.clone()))?;
-        let base = patch::stack_channels(input.latents, mask, Some(padding))?;
+        let base = patch::stack_channels(&own_latents, mask, Some(padding))?;
         let grid = self.patches.grid(&control)?;
         let rope = RopeShape { head_width: self.config.attention_head_dim, scale: self.config.rope_scale };
         let rotary = rotary(&rope, grid, None, control.device())?;
         let time = self.time.forward(input.timestep, grid.frames, None, control.dtype())?;
         let project = |layer: &Option<Linear>, x: &Tensor| match layer {
-            Some(layer) => layer.forward(x)?.gelu_erf(),
-            None => Ok(x.clone()),
+            Some(layer) => layer.forward(&inside(x)?)?.gelu_erf(),
+            None => inside(x),
         };
         let picture = match input.picture {
             Some(picture) if self.picture_projection.is_some() => {

@@ -7,20 +7,22 @@ mod attention;
 mod block;
 mod config;
 mod control;
+mod infer;
 mod modulation;
 mod patch;
 mod position;
 mod time;
 
-use candle_core::{Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_core::{DType, Result, Tensor};
+use candle_nn::{Module, VarBuilder};
 
 pub use action::{ActionConfig, ActionLayout};
 pub use config::DitConfig;
 pub use control::{ControlConfig, ControlInput, ControlNet};
+pub use infer::infer;
 
 use super::Reference;
-use crate::common::{linear, linear_no_bias};
+use crate::common::{Linear, Storage, linear, linear_no_bias, with_storage};
 use action::ActionEmbedder;
 use block::{Block, Context};
 use modulation::Modulate;
@@ -104,24 +106,27 @@ impl Dit {
             .map(|i| Block::new(&shape, vb.pp("transformer_blocks").pp(i)))
             .collect::<Result<_>>()?;
         let outputs = cfg.out_channels * cfg.patch_size.iter().product::<usize>();
-        Ok(Self {
-            patches: Patches::new(cfg.patch_channels(), width, cfg.patch_size, vb.pp("patch_embed"))?,
-            position: match cfg.extra_pos_embed_type.as_deref() {
-                Some("learnable") => Some(LearnedPosition::new(cfg, vb.pp("learnable_pos_embed"))?),
-                _ => None,
-            },
-            time: TimeEmbedding::new(width, vb.pp("time_embed"))?,
-            action: match cfg.action() {
-                Some(action) => Some(ActionEmbedder::new(action, width, vb.clone())?),
-                None => None,
-            },
-            text_projection: text,
-            picture_projection: picture,
-            blocks,
-            norm_out: Modulate::new(width, cfg.adaln_lora_dim, 2, vb.pp("norm_out"))?,
-            proj_out: linear_no_bias(width, outputs, vb.pp("proj_out"))?,
-            config: cfg.clone(),
-            reference,
+        // What stands at the edges of the network keeps its precision: it is small, and errors there reach everything.
+        with_storage(Storage::Plain, || {
+            Ok(Self {
+                patches: Patches::new(cfg.patch_channels(), width, cfg.patch_size, vb.pp("patch_embed"))?,
+                position: match cfg.extra_pos_embed_type.as_deref() {
+                    Some("learnable") => Some(LearnedPosition::new(cfg, vb.pp("learnable_pos_embed"))?),
+                    _ => None,
+                },
+                time: TimeEmbedding::new(width, vb.pp("time_embed"))?,
+                action: match cfg.action() {
+                    Some(action) => Some(ActionEmbedder::new(action, width, vb.clone())?),
+                    None => None,
+                },
+                text_projection: text,
+                picture_projection: picture,
+                blocks,
+                norm_out: Modulate::new(width, cfg.adaln_lora_dim, 2, vb.pp("norm_out"))?,
+                proj_out: linear_no_bias(width, outputs, vb.pp("proj_out"))?,
+                config: cfg.clone(),
+                reference,
+            })
         })
     }
 
@@ -130,18 +135,31 @@ impl Dit {
         &self.config
     }
 
+    /// Whose numbers it reproduces.
+    pub fn reference(&self) -> Reference {
+        self.reference
+    }
+
+    /// The type that it computes with: inputs are brought to it, its prediction is in f32 or f64 as the latents were.
+    pub fn dtype(&self) -> DType {
+        self.proj_out.dtype()
+    }
+
     /// The prompt as the blocks read it. It does not depend on the latents, so it can be kept for all steps (and
     /// on disk: for Predict2.5 it is a hundred times smaller than the embeddings).
     pub fn project_text(&self, text: &Tensor) -> Result<Tensor> {
+        let text = text.to_dtype(self.dtype())?;
         match &self.text_projection {
-            Some(layer) => layer.forward(text)?.gelu_erf(),
-            None => Ok(text.clone()),
+            Some(layer) => layer.forward(&text)?.gelu_erf(),
+            None => Ok(text),
         }
     }
 
     /// Prediction for the latents, [B, out channels, T, h, w].
     pub fn forward(&self, input: &DitInput<'_>) -> Result<Tensor> {
-        let latents = patch::stack_channels(input.latents, input.condition_mask, self.padding(input)?)?;
+        let outside = input.latents.dtype();
+        let own = input.latents.to_dtype(self.dtype())?;
+        let latents = patch::stack_channels(&own, input.condition_mask, self.padding(input, &own)?)?;
         let grid = self.patches.grid(&latents)?;
         let fps = match self.reference {
             Reference::Diffusers => input.fps,
@@ -155,7 +173,8 @@ impl Dit {
         };
         let actions = match (&self.action, input.actions) {
             (Some(embedder), Some(actions)) => {
-                Some(embedder.forward(actions, grid.frames, input.condition_mask)?)
+                let actions = actions.to_dtype(self.dtype())?;
+                Some(embedder.forward(&actions, grid.frames, input.condition_mask)?)
             }
             (None, None) => None,
             (Some(_), None) => {
@@ -165,7 +184,9 @@ impl Dit {
         };
         let time = self.time.forward(input.timestep, grid.frames, actions.as_ref(), latents.dtype())?;
         let picture = match (&self.picture_projection, input.picture) {
-            (Some(layer), Some(picture)) => Some(layer.forward(picture)?.gelu_erf()?),
+            (Some(layer), Some(picture)) => {
+                Some(layer.forward(&picture.to_dtype(self.dtype())?)?.gelu_erf()?)
+            }
             _ => None,
         };
         let text = if input.text_is_projected { input.text.clone() } else { self.project_text(input.text)? };
@@ -178,17 +199,17 @@ impl Dit {
             }
             x = block.forward(&x, &context, &time, &rotary)?;
             if let Some(residual) = self.control_residual(i, input.control)? {
-                x = (x + residual)?;
+                x = (x + residual.to_dtype(self.dtype())?)?;
             }
         }
         let x = self.proj_out.forward(&self.norm_out.forward(&x, &time)?.inner)?;
-        self.patches.unfold(&x, grid, self.config.out_channels)
+        self.patches.unfold(&x, grid, self.config.out_channels)?.to_dtype(outside)
     }
 
     /// The padding mask as a channel of the latents, [B, 1, T, h, w], for networks that take one.
-    fn padding(&self, input: &DitInput<'_>) -> Result<Option<Tensor>> {
+    fn padding(&self, input: &DitInput<'_>, latents: &Tensor) -> Result<Option<Tensor>> {
         match self.config.concat_padding_mask {
-            true => patch::padding_channel(input.padding_mask, input.latents).map(Some),
+            true => patch::padding_channel(input.padding_mask, latents).map(Some),
             false => Ok(None),
         }
     }

@@ -1,10 +1,10 @@
 //! adaLN with a low-rank part: shift, scale and gate of a layer norm, from the noise level.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 
 use super::time::Time;
-use crate::common::{layer_norm, linear_no_bias};
+use crate::common::{Linear, layer_norm, linear_no_bias};
 
 /// Two linear layers on the time embedding; their result plus the shared part is shift, scale (and gate).
 pub(super) struct Modulate {

@@ -1,9 +1,9 @@
 //! Latents to tokens and back.
 
 use candle_core::{DType, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 
-use crate::common::linear_no_bias;
+use crate::common::{Linear, linear_no_bias};
 
 /// Number of tokens along each axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

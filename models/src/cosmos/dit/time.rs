@@ -1,11 +1,11 @@
 //! The noise level as the blocks read it.
 
 use candle_core::{DType, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 
 use super::action::ActionVectors;
 use crate::common::sinusoid::sinusoid;
-use crate::common::{RmsNorm, linear_no_bias};
+use crate::common::{Linear, RmsNorm, linear_no_bias};
 
 /// Vectors per group of tokens: one group per latent frame, or one for the whole clip.
 pub(super) struct Time {

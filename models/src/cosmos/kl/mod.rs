@@ -5,6 +5,7 @@
 
 mod blocks;
 mod conv;
+mod place;
 mod resample;
 mod wavelet;
 
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use crate::common::config_error;
 use blocks::{GroupNorm, Mid, Residual, SpaceTimeAttention};
 use conv::{Conv, SplitConv};
+pub use place::KlPlace;
 use resample::{Downsample, Upsample};
 
 /// `config.json` of `AutoencoderKLCosmos`.
@@ -89,6 +91,30 @@ impl KlConfig {
         Ok(())
     }
 
+    /// Mean and deviation of the latents over the training data, [1, 16, T, 1, 1] for T latent frames; none if the
+    /// files hold none.
+    ///
+    /// # Errors
+    /// The clip is longer than the autoencoder was made for.
+    pub fn latent_statistics(&self, like: &Tensor) -> Result<Option<(Tensor, Tensor)>> {
+        let frames = like.dim(2)?;
+        let (Some(mean), Some(std)) = (&self.latents_mean, &self.latents_std) else {
+            return Ok(None);
+        };
+        let tensor = |values: &[f64]| {
+            let slots = values.len() / self.latent_channels.max(1);
+            if slots < frames {
+                candle_core::bail!(
+                    "latents of {frames} frames, but the autoencoder was made for at most {slots}"
+                );
+            }
+            let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+            let all = Tensor::from_vec(values, (1, self.latent_channels, slots, 1, 1), like.device())?;
+            all.narrow(2, 0, frames)?.to_dtype(like.dtype())
+        };
+        Ok(Some((tensor(mean)?, tensor(std)?)))
+    }
+
     /// Halvings behind the wavelets, in space and in time.
     fn halvings(&self) -> (usize, usize) {
         let patch = self.patch_size.ilog2();
@@ -144,27 +170,6 @@ impl KlCosmos {
         let x = self.post_quant.forward(&latents.transpose(1, 2)?.contiguous()?)?;
         let x = wavelet::unpatch(&self.decoder.forward(&x)?, self.config.patch_size)?;
         x.transpose(1, 2)?.contiguous()
-    }
-
-    /// Mean and deviation of the latents over the training data, [1, 16, T, 1, 1] for T latent frames; none if the
-    /// files hold none.
-    pub fn latent_statistics(&self, like: &Tensor) -> Result<Option<(Tensor, Tensor)>> {
-        let frames = like.dim(2)?;
-        let (Some(mean), Some(std)) = (&self.config.latents_mean, &self.config.latents_std) else {
-            return Ok(None);
-        };
-        let tensor = |values: &[f64]| {
-            let slots = values.len() / self.config.latent_channels.max(1);
-            if slots < frames {
-                candle_core::bail!(
-                    "latents of {frames} frames, but the autoencoder was made for at most {slots}"
-                );
-            }
-            let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
-            let all = Tensor::from_vec(values, (1, self.config.latent_channels, slots, 1, 1), like.device())?;
-            all.narrow(2, 0, frames)?.to_dtype(like.dtype())
-        };
-        Ok(Some((tensor(mean)?, tensor(std)?)))
     }
 }
 

@@ -1,11 +1,11 @@
 //! One layer of each tower. Both have the shape of a Qwen3 (or, for Edge, Nemotron) decoder layer.
 
 use candle_core::{D, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 
 use super::MotConfig;
 use crate::common::rotary::Rotary;
-use crate::common::{Mask, RmsNorm, attention, linear_no_bias, repeat_heads};
+use crate::common::{Linear, Mask, RmsNorm, attention, linear_no_bias, repeat_heads};
 
 /// Gated SiLU or squared ReLU.
 struct FeedForward {

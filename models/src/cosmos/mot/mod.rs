@@ -10,13 +10,13 @@ pub mod position;
 mod tokens;
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::{Embedding, Linear, Module, VarBuilder};
+use candle_nn::{Embedding, Module, VarBuilder};
 
 pub use config::MotConfig;
 pub use position::Positions;
 
 use crate::common::sinusoid::sinusoid;
-use crate::common::{RmsNorm, linear};
+use crate::common::{Linear, RmsNorm, Storage, linear, with_storage};
 use layer::{GenerationLayer, UnderstandingLayer};
 use tokens::DomainLinear;
 
@@ -161,16 +161,19 @@ impl Generation {
                 kind: vb.get(width, "action_modality_embed")?,
             }),
         };
-        Ok(Self {
-            layers,
-            norm: RmsNorm::new(width, cfg.rms_norm_eps, vb.pp("norm_moe_gen"))?,
-            proj_in: linear(patch, width, vb.pp("proj_in"))?,
-            proj_out: linear(width, patch, vb.pp("proj_out"))?,
-            time_1: linear(TIME_WIDTH, width, vb.pp("time_embedder.linear_1"))?,
-            time_2: linear(width, width, vb.pp("time_embedder.linear_2"))?,
-            sound,
-            actions,
-            config: cfg.clone(),
+        // What stands at the edges of the network keeps its precision.
+        with_storage(Storage::Plain, || {
+            Ok(Self {
+                layers,
+                norm: RmsNorm::new(width, cfg.rms_norm_eps, vb.pp("norm_moe_gen"))?,
+                proj_in: linear(patch, width, vb.pp("proj_in"))?,
+                proj_out: linear(width, patch, vb.pp("proj_out"))?,
+                time_1: linear(TIME_WIDTH, width, vb.pp("time_embedder.linear_1"))?,
+                time_2: linear(width, width, vb.pp("time_embedder.linear_2"))?,
+                sound,
+                actions,
+                config: cfg.clone(),
+            })
         })
     }
 
@@ -179,14 +182,21 @@ impl Generation {
         &self.config
     }
 
+    /// The type that it computes with; inputs are brought to it, and predictions back.
+    pub fn dtype(&self) -> DType {
+        self.proj_in.dtype()
+    }
+
     /// The device that its weights are on.
     pub fn device(&self) -> Device {
-        self.proj_in.weight().device().clone()
+        self.proj_in.device().clone()
     }
 
     /// Velocities of everything noisy.
     pub fn forward(&self, prompt: &PromptMemory, input: &MotInput<'_>) -> Result<MotOutput> {
-        let time = self.time(input)?;
+        let own = self.dtype();
+        let vision_in = input.vision.to_dtype(own)?;
+        let time = self.time(input)?.to_dtype(own)?;
         let patch = self.config.latent_patch_size;
         let grid = tokens::grid(input.vision, patch)?;
         if input.vision_given.len() != grid.frames {
@@ -196,21 +206,24 @@ impl Generation {
                 input.vision_given.len()
             );
         }
-        let vision_noisy = tokens::noisy_mask(input.vision_given, grid.rows * grid.columns, input.vision)?;
-        let vision = self.proj_in.forward(&tokens::fold(input.vision, patch)?)?;
+        let vision_noisy = tokens::noisy_mask(input.vision_given, grid.rows * grid.columns, &vision_in)?;
+        let vision = self.proj_in.forward(&tokens::fold(&vision_in, patch)?)?;
         let mut parts = vec![(vision + vision_noisy.broadcast_mul(&time)?)?];
         let mut counts = vec![grid.tokens()];
         if let Some(latents) = input.sound {
             let Some(sound) = &self.sound else { candle_core::bail!("this network has no sound") };
             // [C, T] -> [T, C]
-            let rows = sound.proj_in.forward(&latents.t()?.contiguous()?)?.broadcast_add(&sound.kind)?;
+            let rows = sound
+                .proj_in
+                .forward(&latents.to_dtype(own)?.t()?.contiguous()?)?
+                .broadcast_add(&sound.kind)?;
             counts.push(rows.dim(0)?);
             parts.push(rows.broadcast_add(&time)?);
         }
         let action_noisy = match input.actions {
             None => None,
             Some(actions) => {
-                let Some(own) = &self.actions else { candle_core::bail!("this network has no actions") };
+                let Some(part) = &self.actions else { candle_core::bail!("this network has no actions") };
                 if actions.given.len() != actions.rows.dim(0)? {
                     candle_core::bail!(
                         "{} action rows, but {} marks of given ones",
@@ -218,8 +231,9 @@ impl Generation {
                         actions.given.len()
                     );
                 }
-                let noisy = tokens::noisy_mask(actions.given, 1, actions.rows)?;
-                let rows = own.proj_in.forward(actions.rows, actions.domain)?.broadcast_add(&own.kind)?;
+                let rows_in = actions.rows.to_dtype(own)?;
+                let noisy = tokens::noisy_mask(actions.given, 1, &rows_in)?;
+                let rows = part.proj_in.forward(&rows_in, actions.domain)?.broadcast_add(&part.kind)?;
                 counts.push(rows.dim(0)?);
                 parts.push((rows + noisy.broadcast_mul(&time)?)?);
                 Some(noisy)
@@ -258,14 +272,19 @@ impl Generation {
             ),
             _ => None,
         };
-        Ok(MotOutput { vision, sound, actions })
+        let outside = |x: Tensor| x.to_dtype(input.vision.dtype());
+        Ok(MotOutput {
+            vision: outside(vision)?,
+            sound: sound.map(outside).transpose()?,
+            actions: actions.map(outside).transpose()?,
+        })
     }
 
     /// What is added to every noisy token, [1, width].
     fn time(&self, input: &MotInput<'_>) -> Result<Tensor> {
         let told = (input.timestep * self.config.timestep_scale) as f32;
         let wave = sinusoid(&Tensor::new(&[told], input.vision.device())?, TIME_WIDTH)?;
-        let dtype = self.time_1.weight().dtype();
+        let dtype = self.time_1.dtype();
         let time = self.time_2.forward(&self.time_1.forward(&wave.to_dtype(dtype)?)?.silu()?)?;
         time.to_dtype(if input.vision.dtype() == DType::F64 { DType::F32 } else { input.vision.dtype() })
     }

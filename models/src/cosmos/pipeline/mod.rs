@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use candle_core::{Device, Tensor};
 
 use crate::sampler::SamplerError;
-use crate::wan::{Posterior, Wan};
+use crate::wan::{Posterior, WanPlace};
 
 /// Why a run ended without frames.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +80,8 @@ pub enum Moment<'a> {
     },
     /// Latents go into the decoder.
     DecoderInput(&'a Tensor),
+    /// So many of so many latent frames are decoded.
+    Decoding(usize, usize),
     /// Frames came out of it, [1, 3, T, H, W] in -1..1.
     Decoded(&'a Tensor),
 }
@@ -101,7 +103,7 @@ impl Hooks<'_> {
     }
 
     /// Encodes a clip, showing what goes in and comes out.
-    fn encode(&mut self, vae: &Wan, video: &Tensor) -> Result<Posterior, PipelineError> {
+    fn encode(&mut self, vae: &WanPlace, video: &Tensor) -> Result<Posterior, PipelineError> {
         self.show(Moment::EncoderInput(video))?;
         let posterior = vae.encode(video)?;
         self.show(Moment::Encoded(&posterior.mean))?;
@@ -109,9 +111,20 @@ impl Hooks<'_> {
     }
 
     /// Decodes latents, showing what goes in and comes out.
-    fn decode(&mut self, vae: &Wan, latents: &Tensor) -> Result<Tensor, PipelineError> {
+    fn decode(&mut self, vae: &WanPlace, latents: &Tensor) -> Result<Tensor, PipelineError> {
         self.show(Moment::DecoderInput(latents))?;
-        let video = vae.decode(latents)?;
+        let total = latents.dim(2)?;
+        let (mut parts, mut stopped) = (Vec::with_capacity(total), false);
+        let result = vae.decode_pieces(latents, |piece| {
+            parts.push(piece);
+            stopped = (self.watch)(Moment::Decoding(parts.len(), total)).is_break();
+            if stopped { Err(candle_core::Error::Msg("stopped".to_owned())) } else { Ok(()) }
+        });
+        if stopped {
+            return Err(PipelineError::Stopped);
+        }
+        result?;
+        let video = Tensor::cat(&parts, 2)?;
         self.show(Moment::Decoded(&video))?;
         Ok(video)
     }
@@ -163,12 +176,12 @@ fn fit_frames(video: &Tensor, frames: usize) -> candle_core::Result<Tensor> {
 }
 
 /// Latent frames that `frames` frames make.
-fn latent_frames(vae: &Wan, frames: usize) -> usize {
+fn latent_frames(vae: &WanPlace, frames: usize) -> usize {
     frames.saturating_sub(1) / vae.config().temporal_factor() + 1
 }
 
 /// Refuses sizes that the networks cannot cut into latents and patches.
-fn check_size(vae: &Wan, height: usize, width: usize) -> Result<(), PipelineError> {
+fn check_size(vae: &WanPlace, height: usize, width: usize) -> Result<(), PipelineError> {
     let side = 2 * vae.config().spatial_factor();
     if height == 0 || width == 0 || height % side != 0 || width % side != 0 {
         return Err(PipelineError::Input(format!(

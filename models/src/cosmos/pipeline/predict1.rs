@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::{Hooks, Moment, PipelineError, Prompts, choose, guide, indicator};
 use crate::cosmos::dit::{Dit, DitInput};
-use crate::cosmos::kl::KlCosmos;
+use crate::cosmos::kl::KlPlace;
 use crate::sampler::{EdmConfig, EdmEuler};
 
 /// The networks and their schedule.
@@ -13,7 +13,7 @@ pub struct Predict1 {
     /// Transformer with 16 (text) or 17 (frames) channels in.
     pub dit: Dit,
     /// CV8x8x8.
-    pub vae: KlCosmos,
+    pub vae: KlPlace,
     /// `scheduler_config.json`.
     pub schedule: EdmConfig,
 }

@@ -8,9 +8,10 @@ use candle_core::Tensor;
 use super::{
     Hooks, Moment, PipelineError, Prompts, check_size, choose, fit_frames, guide, indicator, latent_frames,
 };
+use crate::cosmos::Reference;
 use crate::cosmos::dit::{Dit, DitInput};
-use crate::sampler::{FinalSigma, FlowEuler, FlowEulerConfig};
-use crate::wan::Wan;
+use crate::sampler::{AdamsBashforth2, FinalSigma, FlowEuler, FlowEulerConfig};
+use crate::wan::WanPlace;
 
 /// Noise levels and scale of the data: fixed by the pipeline, not by its files.
 const SIGMA_MAX: f64 = 80.0;
@@ -22,7 +23,7 @@ pub struct Predict2 {
     /// Transformer with 16 (picture) or 17 (clip) channels in.
     pub dit: Dit,
     /// Wan 2.1.
-    pub vae: Wan,
+    pub vae: WanPlace,
 }
 
 /// One run.
@@ -46,6 +47,8 @@ pub struct Predict2Job<'a> {
     pub guidance: f64,
     /// Noise level that the network is told for given frames.
     pub sigma_conditioning: f64,
+    /// Arm actions [1, number, size] (action-conditioned networks).
+    pub actions: Option<&'a Tensor>,
     /// Unit noise to start from, [1, 16, T, h, w]; drawn if not given.
     pub start: Option<&'a Tensor>,
 }
@@ -70,9 +73,8 @@ impl Predict2 {
                 false => "this network makes single pictures from text and takes no frames".to_owned(),
             }));
         }
-        let solver = self.solver(job.steps)?;
-        let timesteps: Vec<f64> = solver.timesteps().iter().map(|t| f64::from(*t)).collect();
-        hooks.show(Moment::Schedule { sigmas: solver.sigmas(), timesteps: &timesteps })?;
+        let mut solver = Solver::new(self.dit.reference(), job.steps)?;
+        hooks.show(Moment::Schedule { sigmas: &solver.sigmas(), timesteps: &solver.timesteps() })?;
 
         let given = match job.given {
             Some(video) => Some(self.encode(video, job.frames, hooks)?),
@@ -96,42 +98,41 @@ impl Predict2 {
         let (positive, negative) = job.prompts.with_guidance(job.guidance);
         let positive = self.dit.project_text(positive)?;
         let negative = negative.map(|text| self.dit.project_text(text)).transpose()?;
-        for step in 0..job.steps {
-            let sigma = f64::from(solver.sigmas().get(step).copied().unwrap_or(0.0));
-            let mut clean = self.clean(job, &latents, sigma, given.as_ref(), &positive, hooks)?;
-            if let Some(negative) = &negative {
-                let away = self.clean(job, &latents, sigma, given.as_ref(), negative, hooks)?;
-                clean = guide(&clean, &away, job.guidance)?;
+        let clean = |latents: &Tensor, sigma: f64, hooks: &mut Hooks<'_>| -> Result<Tensor, PipelineError> {
+            let clean = self.clean(job, latents, sigma, given.as_ref(), &positive, hooks)?;
+            match &negative {
+                None => Ok(clean),
+                Some(negative) => {
+                    let away = self.clean(job, latents, sigma, given.as_ref(), negative, hooks)?;
+                    Ok(guide(&clean, &away, job.guidance)?)
+                }
             }
-            let velocity = ((&latents - clean)? / sigma)?;
-            latents = solver.step(step, &velocity, &latents)?;
+        };
+        for step in 0..job.steps {
+            let clean = clean(&latents, solver.sigma(step), hooks)?;
+            latents = solver.step(step, &clean, &latents)?;
             hooks.show(Moment::Step { chunk: 0, step, steps: job.steps, latents: &latents })?;
+        }
+        if matches!(solver, Solver::Nvidia(_)) {
+            // NVIDIA looks once more at the lowest level and takes what it sees there.
+            latents = clean(&latents, solver.sigma(job.steps), hooks)?;
         }
         let (mean, std) = self.vae.latent_statistics(&latents)?;
         let latents = (latents.broadcast_mul(&std)? / SIGMA_DATA)?.broadcast_add(&mean)?;
         hooks.decode(&self.vae, &latents)
     }
 
-    fn solver(&self, steps: usize) -> Result<FlowEuler, PipelineError> {
-        let config = FlowEulerConfig {
-            use_karras_sigmas: true,
-            sigma_min: SIGMA_MIN,
-            sigma_max: SIGMA_MAX,
-            sigma_data: SIGMA_DATA,
-            // The last step stays at the lowest level: the network's answer there is already clean.
-            final_sigmas_type: FinalSigma::SigmaMin,
-            ..Default::default()
-        };
-        Ok(FlowEuler::new(&config, steps)?)
-    }
-
-    /// Given frames, their last one repeated up to the clip's length, as latents drawn from the posterior.
+    /// Given frames, their last one repeated up to the clip's length, as latents: drawn from the posterior in the
+    /// diffusers library, its mean in NVIDIA's code.
     fn encode(&self, video: &Tensor, frames: usize, hooks: &mut Hooks<'_>) -> Result<Given, PipelineError> {
         let have = video.dim(2)?;
         let count = latent_frames(&self.vae, have.min(frames));
         let video = if have > frames { video.narrow(2, have - frames, frames)? } else { video.clone() };
         let posterior = hooks.encode(&self.vae, &fit_frames(&video, frames)?)?;
-        let latents = posterior.sample(&(hooks.noise)(posterior.mean.dims())?)?;
+        let latents = match self.dit.reference() {
+            Reference::Diffusers => posterior.sample(&(hooks.noise)(posterior.mean.dims())?)?,
+            Reference::Nvidia => posterior.mean,
+        };
         let (mean, std) = self.vae.latent_statistics(&latents)?;
         let latents = (latents.broadcast_sub(&mean)?.broadcast_div(&std)? * SIGMA_DATA)?;
         Ok(Given { latents, count })
@@ -155,6 +156,7 @@ impl Predict2 {
                 let timestep = Tensor::new(&[t as f32], device)?;
                 self.dit.forward(&DitInput {
                     text_is_projected: true,
+                    actions: job.actions,
                     ..DitInput::new(&scaled, &timestep, text)
                 })?
             }
@@ -170,6 +172,7 @@ impl Predict2 {
                     text_is_projected: true,
                     condition_mask: Some(&mask),
                     fps: job.fps,
+                    actions: job.actions,
                     ..DitInput::new(&scaled, &timestep, text)
                 })?
             }
@@ -181,6 +184,65 @@ impl Predict2 {
             Some(given) => {
                 Ok(choose(&indicator(given.count, latents.dim(2)?, device)?, &given.latents, &clean)?)
             }
+        }
+    }
+}
+
+/// The sampler of either reference.
+enum Solver {
+    Diffusers(FlowEuler),
+    Nvidia(AdamsBashforth2),
+}
+
+impl Solver {
+    fn new(reference: Reference, steps: usize) -> Result<Self, PipelineError> {
+        if reference == Reference::Nvidia {
+            return Ok(Self::Nvidia(AdamsBashforth2::new(steps, SIGMA_MIN, SIGMA_MAX)?));
+        }
+        let config = FlowEulerConfig {
+            use_karras_sigmas: true,
+            sigma_min: SIGMA_MIN,
+            sigma_max: SIGMA_MAX,
+            sigma_data: SIGMA_DATA,
+            // The last step stays at the lowest level: the network's answer there is already clean.
+            final_sigmas_type: FinalSigma::SigmaMin,
+            ..Default::default()
+        };
+        Ok(Self::Diffusers(FlowEuler::new(&config, steps)?))
+    }
+
+    fn sigmas(&self) -> Vec<f32> {
+        match self {
+            Self::Diffusers(solver) => solver.sigmas().to_vec(),
+            Self::Nvidia(solver) => solver.sigmas().iter().map(|s| *s as f32).collect(),
+        }
+    }
+
+    fn timesteps(&self) -> Vec<f64> {
+        match self {
+            Self::Diffusers(solver) => solver.timesteps().iter().map(|t| f64::from(*t)).collect(),
+            Self::Nvidia(solver) => {
+                let levels = solver.sigmas();
+                levels.iter().take(levels.len().saturating_sub(1)).map(|s| s / (s + 1.0)).collect()
+            }
+        }
+    }
+
+    fn sigma(&self, step: usize) -> f64 {
+        match self {
+            Self::Diffusers(solver) => f64::from(solver.sigmas().get(step).copied().unwrap_or(0.0)),
+            Self::Nvidia(solver) => solver.sigmas().get(step).copied().unwrap_or(SIGMA_MIN),
+        }
+    }
+
+    /// The latents after `step`, from the clean ones that were seen in it.
+    fn step(&mut self, step: usize, clean: &Tensor, latents: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Diffusers(solver) => {
+                let sigma = f64::from(solver.sigmas().get(step).copied().unwrap_or(0.0));
+                solver.step(step, &((latents - clean)? / sigma)?, latents)
+            }
+            Self::Nvidia(solver) => solver.step(step, clean, latents),
         }
     }
 }

@@ -8,14 +8,14 @@ use super::{
 };
 use crate::cosmos::dit::{Dit, DitInput};
 use crate::sampler::{UniPc, UniPcConfig};
-use crate::wan::Wan;
+use crate::wan::WanPlace;
 
 /// The networks and their schedule.
 pub struct Predict25 {
     /// Transformer.
     pub dit: Dit,
     /// Wan 2.1.
-    pub vae: Wan,
+    pub vae: WanPlace,
     /// `scheduler_config.json`.
     pub schedule: UniPcConfig,
 }

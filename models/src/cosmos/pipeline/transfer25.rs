@@ -8,7 +8,7 @@ use super::{
 };
 use crate::cosmos::dit::{ControlInput, ControlNet, Dit, DitInput};
 use crate::sampler::{UniPc, UniPcConfig};
-use crate::wan::Wan;
+use crate::wan::WanPlace;
 
 /// The networks and their schedule.
 pub struct Transfer25 {
@@ -17,7 +17,7 @@ pub struct Transfer25 {
     /// Control branch.
     pub control: ControlNet,
     /// Wan 2.1.
-    pub vae: Wan,
+    pub vae: WanPlace,
     /// `scheduler_config.json`.
     pub schedule: UniPcConfig,
     /// Picture tokens that the transformer expects (`img_context_num_tokens`); the pipeline gives zeros.

@@ -6,7 +6,7 @@ use eframe::egui::{
 };
 use strum::IntoEnumIterator;
 
-use super::{channels, model_card, start_section};
+use super::{channels, clip, model_card, start_section};
 use crate::app::Studio;
 use crate::commands::Command;
 use crate::doc::{Edit, MAX_FUTURES, MAX_REFINE, MAX_STEPS, Mode};
@@ -36,6 +36,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
             divider(ui);
             driven_by(app, ui, s);
             words(app, ui, s);
+            clip::show(app, ui, s);
             divider(ui);
             channels::show(app, ui, s);
         });
@@ -184,12 +185,15 @@ fn run(app: &mut Studio, ui: &mut Ui, s: &Strings) {
                 app.outbox.edit(Edit::Seed(seed));
             }
         });
-        row(left, &s.world.refine, &s.world.refine_tip, |ui| {
-            let names = (s.numbers.fewer.as_str(), s.numbers.more.as_str());
-            if let Some(n) = stepper(ui, &s.world.refine, setup.refine, 1..=MAX_REFINE, names) {
-                app.outbox.edit(Edit::Refine(n));
-            }
-        });
+        // Clips are denoised as a whole: their steps are among the choices of the clip.
+        if app.model().is_none_or(|m| m.clip.is_none()) {
+            row(left, &s.world.refine, &s.world.refine_tip, |ui| {
+                let names = (s.numbers.fewer.as_str(), s.numbers.more.as_str());
+                if let Some(n) = stepper(ui, &s.world.refine, setup.refine, 1..=MAX_REFINE, names) {
+                    app.outbox.edit(Edit::Refine(n));
+                }
+            });
+        }
         row(right, &s.world.length, &fill(&s.world.length_tip, &[("seconds", &seconds)]), |ui| {
             let spec = Spec {
                 name: &s.world.length,

@@ -1,10 +1,12 @@
 //! The World screen: a start, words and numbers on the left; futures side by side in the middle; one transport below.
 
 mod channels;
+mod clip;
 mod inspector;
 mod model_card;
 mod stage;
 mod start_section;
+mod verdict;
 
 use eframe::egui::{CentralPanel, Frame, Margin, Panel, Stroke, Ui, vec2};
 

@@ -37,6 +37,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
         match app.runs.shown().cloned() {
             Some(run) => {
                 header(app, ui, s, &run);
+                super::verdict::show(app, ui, s, &run);
                 panes(app, ui, s, &run);
             }
             None if app.setup.get().start == StartDoc::Nothing => welcome(app, ui, s),
@@ -145,6 +146,17 @@ fn ready(app: &mut Studio, ui: &mut Ui, s: &Strings) {
     ui.advance_cursor_after_rect(area);
 }
 
+/// How far a run is, in words: for a clip the denoising step.
+fn imagining(s: &Strings, run: &Run, done: &str) -> String {
+    match run.denoised {
+        Some((step, total)) => {
+            let step = fill(&s.clip.step_of, &[("done", &step), ("total", &total)]);
+            format!("{}  ·  {step}", s.world.imagining)
+        }
+        None => format!("{}{done}", s.world.imagining),
+    }
+}
+
 fn aspect(frame: &Frame) -> f32 {
     frame.width.max(1) as f32 / frame.height.max(1) as f32
 }
@@ -173,6 +185,9 @@ fn header(app: &mut Studio, ui: &mut Ui, s: &Strings, run: &Run) {
                 if tip(ui, response, s, Command::SaveFutures).clicked() {
                     app.outbox.command(Command::SaveFutures);
                 }
+            }
+            if command_icon(ui, s, Command::AskReasoner, app.enabled(Command::AskReasoner), false).clicked() {
+                app.outbox.command(Command::AskReasoner);
             }
             let response = ui
                 .add_enabled_ui(app.enabled(Command::CompareRun), |ui| {
@@ -214,7 +229,7 @@ fn state_line(app: &mut Studio, ui: &mut Ui, s: &Strings, run: &Run) {
         RunState::Running => {
             let job = app.jobs.get(run.job);
             let done = job.and_then(|j| j.part).map_or(String::new(), |p| format!(" {:.0} %", p * 100.0));
-            (format!("{}{done}", s.world.imagining), *t.accent)
+            (imagining(s, run, &done), *t.accent)
         }
         RunState::Done => {
             let frames: usize = run.futures.iter().map(|f| f.ready().saturating_sub(1)).sum();

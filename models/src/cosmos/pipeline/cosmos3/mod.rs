@@ -13,7 +13,7 @@ pub use start::{ActionMode, ActionStart, Start, canvas};
 use super::{Hooks, Moment, PipelineError, check_size};
 use crate::cosmos::mot::{Generation, MotActions, MotInput, MotOutput, Positions, PromptMemory};
 use crate::sampler::{UniPc, UniPcConfig};
-use crate::wan::Wan;
+use crate::wan::WanPlace;
 use start::Prepared;
 
 /// The networks that denoise and decode. The tower that reads the prompt is not among them: its
@@ -22,7 +22,7 @@ pub struct Cosmos3 {
     /// Generation tower.
     pub generation: Generation,
     /// Wan 2.2.
-    pub vae: Wan,
+    pub vae: WanPlace,
     /// `scheduler_config.json`.
     pub schedule: UniPcConfig,
 }
@@ -198,6 +198,6 @@ fn guide(away: &MotOutput, towards: &MotOutput, guidance: f64) -> Result<MotOutp
 }
 
 /// Sides must be multiples of the autoencoder's factor; odd latents are filled up inside the network.
-fn check_size_16(vae: &Wan, height: usize, width: usize) -> Result<(), PipelineError> {
+fn check_size_16(vae: &WanPlace, height: usize, width: usize) -> Result<(), PipelineError> {
     check_size(vae, 2 * height, 2 * width)
 }

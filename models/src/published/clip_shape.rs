@@ -1,0 +1,145 @@
+//! The shapes that a run goes through, and what its activations take.
+
+use super::folder::{Autoencoder, Network, PublishedFolder};
+use super::settings::ClipSettings;
+
+/// Tokens of a prompt of Predict and Transfer; Cosmos 3 prompts are shorter.
+const WORDS: u64 = 512;
+
+/// Sizes of one chunk of a run.
+pub(super) struct Shape<'a> {
+    folder: &'a PublishedFolder,
+    /// Pixels of a frame.
+    width: u64,
+    height: u64,
+    /// Frames of a chunk, latent frames, latents of a frame.
+    frames: u64,
+    latent_frames: u64,
+    latents: u64,
+    /// Tokens that the transformer sees.
+    tokens: u64,
+}
+
+impl<'a> Shape<'a> {
+    pub fn of(folder: &'a PublishedFolder, settings: &ClipSettings, given: usize, steps: usize) -> Self {
+        let (side, time) = folder.autoencoder.factors();
+        let (side, time) = (side.max(1) as u64, time.max(1) as u64);
+        let (width, height) = (settings.width.unwrap_or(0) as u64, settings.height.unwrap_or(0) as u64);
+        let chunk = settings.chunk.unwrap_or(93) as u64;
+        let wanted = match folder.arm() {
+            Some((_, number)) => number as u64 + 1,
+            None => (given + steps) as u64,
+        };
+        let frames = (wanted.saturating_sub(1).div_ceil(time) * time + 1).min(chunk.max(time + 1));
+        let latent_frames = (frames - 1) / time + 1;
+        let latents = (width / side) * (height / side);
+        Self {
+            folder,
+            width,
+            height,
+            frames,
+            latent_frames,
+            latents,
+            tokens: latent_frames * latents.div_ceil(4),
+        }
+    }
+
+    /// While the words are read, with numbers of `bytes` bytes.
+    pub fn words(&self, bytes: usize) -> u64 {
+        let bytes = bytes as u64;
+        match &self.folder.network {
+            Network::Towers(config) => {
+                let width = config.hidden_size as u64;
+                // Keys and values of all layers stay.
+                let memory = 2
+                    * config.num_hidden_layers as u64
+                    * (config.num_key_value_heads * config.head_dim) as u64;
+                WORDS * (memory * bytes + 12 * width * 4 + 3 * config.intermediate_size as u64 * 4)
+                    + 3 * 4 * WORDS * WORDS * config.num_attention_heads as u64
+            }
+            Network::Dit(config) if config.use_crossattn_projection => {
+                // All layers side by side, once as states and twice while they are joined, for two prompts.
+                let embedded = WORDS * config.crossattn_proj_in_channels as u64;
+                embedded * 4 * 5 + 3 * 4 * WORDS * WORDS * 64
+            }
+            Network::Dit(config) => {
+                let width = config.text_embed_dim as u64;
+                WORDS * width * 4 * (12 + 64) + 3 * 4 * WORDS * WORDS * 128
+            }
+        }
+    }
+
+    /// While latents are denoised. Attention holds at most `scores` scores at one time.
+    pub fn denoise(&self, bytes: usize, scores: u64) -> u64 {
+        let bytes = bytes as u64;
+        let n = self.tokens;
+        let (width, hidden, heads, context) = match &self.folder.network {
+            Network::Dit(config) => (
+                config.width() as u64,
+                (config.width() as f64 * config.mlp_ratio) as u64,
+                config.num_attention_heads as u64,
+                WORDS * config.text_embed_dim as u64 * 4,
+            ),
+            Network::Towers(config) => (
+                (config.hidden_size).max(config.num_attention_heads * config.head_dim) as u64,
+                config.intermediate_size as u64,
+                config.num_attention_heads as u64,
+                2 * WORDS
+                    * (config.num_hidden_layers * config.num_key_value_heads * config.head_dim) as u64
+                    * bytes,
+            ),
+        };
+        // The stream, its normed copy, queries, keys and values with their rotated copies in f32; or the feed-forward part.
+        let attention = n * width * (6 * bytes + 8 * 4) + 3 * 4 * (heads * n * (n + WORDS)).min(scores);
+        let forward = n * width * 4 * bytes + 3 * n * hidden * bytes;
+        let latents = self.latent_frames * self.latents * 64 * 4 * 8;
+        attention.max(forward) + context + latents
+    }
+
+    /// While a clip is encoded or decoded, at most `tile` latents a side at one time.
+    pub fn frames(&self, tile: Option<usize>) -> u64 {
+        // The clip itself: as it is made, joined, and as bytes.
+        let clip = self.frames * self.width * self.height * 3 * (4 + 4 + 4 + 1);
+        match &self.folder.autoencoder {
+            Autoencoder::Wan(config) => {
+                let (side, time) = (config.spatial_factor() as u64, config.temporal_factor() as u64);
+                let patch = config.patch_size.unwrap_or(1).max(1) as u64;
+                let (w, h) = match tile {
+                    None => (self.width, self.height),
+                    Some(tile) => {
+                        let rim = 2 * 13;
+                        let seen = |length: u64| length.min((tile as u64 + rim) * side);
+                        (seen(self.width), seen(self.height))
+                    }
+                };
+                let pixels = (w / patch) * (h / patch);
+                let base = config.decoder_base_dim.unwrap_or(config.base_dim).max(config.base_dim) as u64;
+                let widest = base * config.dim_mult.get(1).copied().unwrap_or(1) as u64;
+                // The last stage: a group of frames, its remembered frames and the copies of a convolution.
+                let stage = pixels * widest * (time + 2) * 4 * 4;
+                // Every convolution remembers two frames, in every tile.
+                let tiles = match tile {
+                    None => 1,
+                    Some(tile) => {
+                        let across = |length: u64| (length / side).div_ceil(tile.max(1) as u64);
+                        across(self.width) * across(self.height)
+                    }
+                };
+                let memory = tiles * pixels * widest * 2 * 4 * (4 * config.num_res_blocks as u64 + 6);
+                clip + stage + memory
+            }
+            Autoencoder::Kl(config) => {
+                let patch = config.patch_size.max(1) as u64;
+                let widest = config
+                    .encoder_block_out_channels
+                    .iter()
+                    .chain(&config.decode_block_out_channels)
+                    .copied()
+                    .max()
+                    .unwrap_or(1) as u64;
+                let places = self.frames.div_ceil(patch) * (self.width / patch) * (self.height / patch);
+                clip + places * widest * 4 * 8 + places * 3 * patch * patch * patch * 4 * 3
+            }
+        }
+    }
+}
