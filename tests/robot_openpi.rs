@@ -234,7 +234,10 @@ fn actions(value: Value) -> Message {
 fn our_client_survives_servers_that_hang_lie_flood_and_close() {
     let began = Instant::now();
     // Before the greeting.
-    let silent = hostile(|socket| std::mem::forget(socket));
+    let silent = hostile(|socket| {
+        // It stays open and says nothing.
+        Box::leak(Box::new(socket));
+    });
     let error = RemotePolicy::connect(&silent, None, limits()).err().unwrap();
     assert!(matches!(error, OpenpiError::Late(_)), "{error}");
     let no_websocket = hostile(|mut s| drop(s.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n")));

@@ -1,13 +1,13 @@
 //! The agent against an SO-101 bus that was written by somebody else: a Python emulator which two independent drivers
-//! have proven. It lies beside the repository (`shared/robot/feetech_pty.py` in a folder above, or where
-//! `FORERUN_FEETECH_EMULATOR` says); without it these tests say so and end. Everything is judged by the emulator's own
+//! have proven. `FORERUN_FEETECH_EMULATOR` says where its `feetech_pty.py` lies; without it these tests say so and end
+//! (our own emulated bus is in `robot_safety.rs`). Everything is judged by the emulator's own
 //! trace of commanded goals and its own clock; waiting times are generous, since machines that run tests are busy.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,13 +36,9 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn emulator() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("FORERUN_FEETECH_EMULATOR") {
-        return Some(path.into());
-    }
-    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let found = above.map(|a| a.join("shared/robot/feetech_pty.py")).find(|p| p.is_file());
+    let found = std::env::var_os("FORERUN_FEETECH_EMULATOR").map(PathBuf::from);
     if found.is_none() {
-        eprintln!("left out: no feetech_pty.py beside the repository");
+        eprintln!("left out: FORERUN_FEETECH_EMULATOR does not name a feetech_pty.py");
     }
     found
 }
@@ -251,7 +247,7 @@ impl Live {
     fn ready(&mut self) {
         self.bus.ask(json!({"do": "clear"}));
         self.bus.ask(json!({"do": "plug"}));
-        let end = Instant::now() + ms(40_000);
+        let end = Instant::now() + ms(60_000);
         loop {
             let view = self.until("any view", |_| true);
             let ask = match view.robot.state.as_str() {
@@ -260,22 +256,43 @@ impl Live {
                 "hold" => Ask::Resume,
                 "fault" => Ask::Acknowledge,
                 "running" => Ask::Stop { by: "test".into() },
-                "ready" => break,
+                "ready" if self.go_to_pose() => break,
                 _ => Ask::View,
             };
             // What is not possible yet (still moving, voltage still settling) is tried again.
             let denied = self.client.ask(ask).err();
-            assert!(Instant::now() < end, "{} {denied:?}", view.robot.state);
+            assert!(Instant::now() < end, "{} {:?} {denied:?}", view.robot.state, view.robot.why);
             self.pass(ms(100));
         }
+    }
+
+    /// False: it was held on the way (a joint that was blocked a moment ago backs off once more).
+    fn go_to_pose(&mut self) -> bool {
         let names = self.channels.clone();
-        self.say(Ask::GoTo { pose: names.into_iter().zip(POSE).collect() });
+        if self.client.ask(Ask::GoTo { pose: names.into_iter().zip(POSE).collect() }).is_err() {
+            return false;
+        }
         self.pass(ms(200));
-        self.until("the pose", |v| {
+        let view = self.until("the pose", |v| {
             let there = v.robot.joints.iter().zip(POSE).all(|(j, p)| (j.goal - p).abs() < 0.2);
             v.robot.state != "ready" || (v.robot.stands && there)
         });
-        assert_eq!(self.view().robot.state, "ready", "{:?}", self.view().robot.why);
+        view.robot.state == "ready"
+    }
+
+    /// Puts a limp arm into the pose where runs begin.
+    fn hold_by_hand(&mut self) {
+        let state = self.bus.state();
+        for (i, degrees) in POSE.iter().enumerate() {
+            let s = &state["servos"][i];
+            let n = |k: &str| s[k].as_f64().unwrap();
+            let at = if i == 5 {
+                n("lo") + (n("hi") - n("lo")) * degrees / 100.0
+            } else {
+                (n("lo") + n("hi")) / 2.0 + degrees / STEP
+            };
+            self.bus.ask(json!({"do": "place", "id": i + 1, "raw": at + n("offset")}));
+        }
     }
 
     fn policy(&self) -> Policy {
@@ -341,21 +358,17 @@ fn connect_calibrate_arm_shadow_cautious_normal_stop_park() {
     live.until_state("limp");
     let Tell::Calibration { differences, .. } = live.client.ask(Ask::Calibration).unwrap() else { panic!() };
     assert!(differences.is_empty(), "{differences:?}");
-    // Shadow: a limp arm, everything is checked, nothing is sent. The arm is held by hand where the policy begins.
-    let state = live.bus.state();
-    for (i, degrees) in POSE.iter().enumerate() {
-        let s = &state["servos"][i];
-        let n = |k: &str| s[k].as_f64().unwrap();
-        let at = if i == 5 {
-            n("lo") + (n("hi") - n("lo")) * degrees / 100.0
-        } else {
-            (n("lo") + n("hi")) / 2.0 + degrees / STEP
-        };
-        live.bus.ask(json!({"do": "place", "id": i + 1, "raw": at + n("offset")}));
-    }
+    // Shadow: a limp arm, everything is checked, nothing is sent. A hand holds the arm where the policy begins: let go,
+    // it would sink.
+    live.hold_by_hand();
     live.say(Ask::StartShadow);
     let policy = live.policy();
-    live.pass(ms(2500));
+    let end = Instant::now() + ms(2500);
+    while Instant::now() < end {
+        live.hold_by_hand();
+        live.client.heartbeat(true).unwrap();
+        std::thread::sleep(ms(20));
+    }
     drop(policy);
     let Tell::Shadow { report: Some(report) } = live.client.ask(Ask::EndShadow).unwrap() else { panic!() };
     assert!(report.actions > 5, "{report:?}");
@@ -364,7 +377,16 @@ fn connect_calibrate_arm_shadow_cautious_normal_stop_park() {
     assert!(live.trace.is_empty(), "shadowing sends nothing: {:?}", live.trace);
     // Arm: it stiffens where it is.
     let before: Vec<f64> = live.view().robot.joints.iter().map(|j| j.position.unwrap()).collect();
-    live.say(Ask::Arm);
+    // An arm that sinks is not armed; the hand holds it until the motors do.
+    let end = Instant::now() + ms(10_000);
+    loop {
+        live.hold_by_hand();
+        live.client.heartbeat(true).unwrap();
+        match live.client.ask(Ask::Arm) {
+            Ok(_) => break,
+            Err(e) => assert!(Instant::now() < end, "{e}"),
+        }
+    }
     live.until_state("ready");
     let after = live.view();
     live.fetch();
@@ -414,6 +436,8 @@ struct Case {
     why: &'static [&'static str],
     /// Seconds, by the emulator's clock, after which goals stand: the watchdog's time, braking, and a busy machine's share.
     within: f64,
+    /// Seconds that the emulator itself is behind: while it delays an answer it sleeps, and goals wait in its queue.
+    queue: f64,
 }
 
 fn fault_cases(live: &mut Live, cases: &[Case]) {
@@ -421,17 +445,21 @@ fn fault_cases(live: &mut Live, cases: &[Case]) {
         live.ready();
         live.fetch();
         live.trace.clear();
-        let policy = live.run(Mode::Normal);
+        // At normal torque this arm carries its heaviest load.
+        let mode = if case.name == "payload" { Mode::Cautious } else { Mode::Normal };
+        let policy = live.run(mode);
         let began = live.bus.now();
         live.bus.ask(case.set.clone());
-        let states = case.states;
+        let (states, set) = (case.states, Instant::now());
         let view = live.until(case.name, |v| states.contains(&v.robot.state.as_str()));
         let why = view.robot.why.clone().or(view.robot.last_trip).unwrap_or_default();
         assert!(case.why.iter().any(|w| why.contains(w)), "{}: {why}", case.name);
+        let took = set.elapsed().as_secs_f64();
+        assert!(took < case.within, "{}: {} came after {took} s ({why})", case.name, view.robot.state);
         live.pass(ms(1500));
         live.judge(90.0);
         let moved = live.last_motion() - began;
-        assert!(moved < case.within, "{}: goals moved on for {moved} s ({why})", case.name);
+        assert!(moved < case.within + case.queue, "{}: goals moved on for {moved} s ({why})", case.name);
         eprintln!("{}: {} after {moved:.2} s of motion: {why}", case.name, view.robot.state);
         drop(policy);
     }
@@ -445,8 +473,14 @@ fn every_fault_of_a_motor_ends_as_it_should() {
     let hold: &[&str] = &["hold"];
     let fault: &[&str] = &["fault"];
     let either: &[&str] = &["hold", "fault"];
-    let case =
-        |name, set: Value, states, why, within| Case { name, set: json!({"set": set}), states, why, within };
+    let case = |name, set: Value, states, why, within| Case {
+        name,
+        set: json!({"set": set}),
+        states,
+        why,
+        within,
+        queue: 0.0,
+    };
     let cases = [
         case("stale", json!({"stale": [2]}), fault, &["same position"], 4.0),
         case("jump", json!({"jump": {"3": 400}}), fault, &["jumped", "beyond"], 2.0),
@@ -533,12 +567,13 @@ fn every_fault_of_the_bus_ends_as_it_should() {
         drop(policy);
     }
     let hold_or_fault: &[&str] = &["hold", "fault"];
-    let case = |name, set: Value| Case {
+    let case = |name: &'static str, set: Value| Case {
         name,
         set: json!({"set": set}),
         states: hold_or_fault,
         why: &["motors", "answer"],
         within: 2.0,
+        queue: if name == "late answers" { 12.0 } else { 0.0 },
     };
     for c in [
         case("dead", json!({"dead": [5]})),
@@ -550,7 +585,9 @@ fn every_fault_of_the_bus_ends_as_it_should() {
         let name = c.name;
         fault_cases(&mut live, &[c]);
         let view = live.until(name, |v| v.robot.state == "fault");
-        assert!(view.robot.why.unwrap().contains("not answered for"), "{name}");
+        // Some of the late answers still count; then the policy, which has ended, is missed first.
+        let why = view.robot.why.unwrap();
+        assert!(why.contains("not answered for") || why.contains("no fresh action"), "{name}: {why}");
     }
     live.ready();
 }

@@ -774,7 +774,12 @@ fn every_hardware_fault_ends_in_its_state_in_time() {
         assert!(b.why().contains(words), "{what}: {}", b.why());
         assert!(took <= MS(most), "{what}: {took:?}");
         let relieved = matches!(what, "overload" | "heat bit");
+        let goal_then = b.arm().servos[1].goal();
         b.run_for(1200);
+        if what == "jump" {
+            let moved = f64::from((b.arm().servos[1].goal() - goal_then).abs()) * DEGREES;
+            assert!(moved < 14.0, "a false position is not followed: the goal moved by {moved} degrees");
+        }
         assert!(b.stands(), "{what}");
         if relieved {
             assert!(b.arm().servos.iter().all(|s| s.word(48) <= 300), "{what}: torque is lowered");

@@ -69,6 +69,10 @@ fn the_estimate_is_never_below_what_a_run_takes_and_not_far_above() {
         tiny(kind, dir.path(), 3, heads).unwrap();
         let opened = PublishedFolder::open(dir.path()).unwrap();
         for memory in modes {
+            // Its autoencoder has no tiles, and takes long enough once.
+            if kind == Tiny::Predict1 && memory != MemoryMode::default() {
+                continue;
+            }
             for (width, height, steps) in [(64, 32, 4), (128, 96, 8)] {
                 let settings = ClipSettings {
                     width: Some(width),
@@ -82,7 +86,7 @@ fn the_estimate_is_never_below_what_a_run_takes_and_not_far_above() {
                 let estimate = need(&opened, &settings, given, steps).unwrap().peak();
                 let took = measured(dir.path(), given, steps, &settings);
                 let factor = estimate as f64 / took as f64;
-                wrong |= !(1.0..12.0).contains(&factor);
+                wrong |= !(1.0..8.0).contains(&factor);
                 lines.push(format!(
                     "{kind:?} {width}x{height} x {steps}, {memory:?}: estimate {estimate}, took {took}, factor {factor:.2}"
                 ));

@@ -133,10 +133,11 @@ pub fn describe(folder: &Path) -> Result<ModelInfo, Failure> {
     let bytes = files.iter().filter_map(|f| Some(opened.folder.join(f).metadata().ok()?.len())).sum();
     let settings = opened.settings(&wanted);
     let chunk = settings.chunk.unwrap_or(1).saturating_sub(1);
-    let least = ClipSettings {
+    // Tiles remember more of the past than a whole picture does: they do not help with every clip.
+    let saving = |tile| ClipSettings {
         memory: forerun_models::published::MemoryMode {
             offload: Some(true),
-            tile: Some(32),
+            tile,
             linear: Some(forerun_models::common::Storage::Q4K),
             ..Default::default()
         },
@@ -144,6 +145,7 @@ pub fn describe(folder: &Path) -> Result<ModelInfo, Failure> {
     };
     let peak =
         |wanted: &ClipSettings| need(&opened, wanted, 1, chunk).map(|need| need.peak()).map_err(explain);
+    let memory = peak(&wanted)?;
     let clip = ClipInfo {
         class: opened.class.clone(),
         bodies: opened
@@ -153,8 +155,8 @@ pub fn describe(folder: &Path) -> Result<ModelInfo, Failure> {
             .collect(),
         frames: opened.frames_needed(),
         bytes,
-        memory: peak(&wanted)?,
-        memory_least: peak(&least)?,
+        memory,
+        memory_least: memory.min(peak(&saving(None))?).min(peak(&saving(Some(32)))?),
         guardrail_clause: opened.family.licence().has_guardrail_clause(),
         licence_read: crate::hub::licence::accepted(opened.family.licence()),
         base: contract.clone(),

@@ -189,7 +189,7 @@ fn bad_input_is_named_and_leaves_nothing() {
         &["train", "--config", "no.toml", "--dataset", "nope", "--out", "m", "--minutes", "1"],
         &["no.toml"],
     );
-    home.fails(&["models", "verify", "model"], &["case.json"]);
+    home.fails(&["models", "verify", "."], &["case.json"]);
     home.fails(&["models", "import", "nope"], &["nope"]);
     home.fails(&["record", "--behaviour", "lazy", "--episodes", "1", "--out", "set"], &["lazy"]);
     home.fails(

@@ -13,10 +13,15 @@ use std::time::{Duration, Instant};
 
 use eframe::egui::{Event, Modifiers, PointerButton, Pos2, accesskit::Node, accesskit::Role};
 use egui_inspection::protocol::{Request, Response, read_handshake, read_message, write_message};
-use forerun::world::{Behaviour, EpisodeSettings, RecordSettings, record};
+use forerun::world::{Behaviour, EpisodeSettings, Look, RecordSettings, SceneDistribution, record};
 
 /// Longest wait for anything that the window should show; learning on a busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(900);
+
+/// What is set up: the smallest sizes and a few iterations.
+const SETUP: &str = r#"{ "format": 1, "view": { "size": [1380.0, 860.0] }, "setup": { "model": "micro", "futures": 1, "steps": 4, "refine": 1 },
+            "train": { "base": "micro", "iterations": 6, "replay": 0 },
+            "policy": { "size": "micro", "iterations": 4, "snapshots": 2, "episodes": 2, "steps": 4, "model": "micro" } }"#;
 
 /// The program in its window, on a project with the smallest world model; dialogs choose the dataset.
 struct Window {
@@ -41,11 +46,12 @@ fn display() -> bool {
     false
 }
 
-/// Records a few episodes of the expert, small ones.
-fn dataset(folder: &Path) {
+/// Records a few episodes of the expert.
+fn dataset(folder: &Path, episodes: usize, size: usize, look: Look) {
+    let scenes = SceneDistribution { look, ..SceneDistribution::default() };
     let settings = RecordSettings {
-        episode: EpisodeSettings { behaviour: Behaviour::Expert, size: 64, ..EpisodeSettings::default() },
-        episodes: 5,
+        episode: EpisodeSettings { behaviour: Behaviour::Expert, size, scenes, ..EpisodeSettings::default() },
+        episodes,
         seed: 3,
         threads: 0,
     };
@@ -56,11 +62,14 @@ impl Window {
     fn open() -> Self {
         let project = tempfile::tempdir().unwrap();
         let root = project.path();
-        dataset(&root.join("elsewhere/pushes"));
+        dataset(&root.join("elsewhere/pushes"), 5, 64, Look::Plain);
         forerun::models::testing::random_model(&root.join("models/micro"), 7).unwrap();
-        let setup = r#"{ "format": 1, "view": { "size": [1380.0, 860.0] }, "setup": { "model": "micro", "futures": 1, "steps": 4, "refine": 1 },
-            "train": { "base": "micro", "iterations": 6, "replay": 0 },
-            "policy": { "size": "micro", "iterations": 4, "snapshots": 2, "episodes": 2, "steps": 4, "model": "micro" } }"#;
+        Self::on(project, SETUP)
+    }
+
+    /// A window on this project, whose dataset lies in `elsewhere/pushes`.
+    fn on(project: tempfile::TempDir, setup: &str) -> Self {
+        let root = project.path();
         std::fs::create_dir(root.join(".forerun")).unwrap();
         std::fs::write(root.join(".forerun/window.json"), setup).unwrap();
         // Where no desktop answers, file dialogs are zenity's: this one chooses the dataset without asking anybody.
@@ -78,7 +87,10 @@ impl Window {
         std::fs::create_dir(&runtime).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_forerun"))
+        // Another build of the program, where one is to be looked at.
+        let program = std::env::var_os("FORERUN_TEST_PROGRAM");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_forerun").into());
+        let mut child = Command::new(program)
             .arg(root)
             .env("EGUI_INSPECTION", &address)
             .env("LANG", "en_US.UTF-8")
@@ -171,7 +183,8 @@ impl Window {
             pressed,
             modifiers: Modifiers::NONE,
         };
-        for events in [vec![Event::PointerMoved(at)], vec![button(true)], vec![button(false)]] {
+        // Pressed and released in one frame: on a busy machine two frames are further apart than a click may be long.
+        for events in [vec![Event::PointerMoved(at)], vec![button(true), button(false)]] {
             let answer = self.ask(&Request::ApplyEvents { events });
             assert!(matches!(answer, Response::Done), "{answer:?}");
         }
@@ -191,6 +204,13 @@ impl Window {
         self.click("Open dataset");
         self.wait("the episodes", |w| w.has("Picture of front"));
     }
+}
+
+/// Number of whole futures that the engine has written into the project's scratch folder.
+fn written(project: &Path) -> usize {
+    let runs = std::fs::read_dir(project.join(".forerun/scratch")).into_iter().flatten().flatten();
+    let seeds = runs.filter_map(|run| std::fs::read_dir(run.path()).ok()).flatten().flatten();
+    seeds.filter(|seed| seed.path().join("future.json").is_file()).count()
 }
 
 #[test]
@@ -226,9 +246,10 @@ fn a_folder_becomes_a_model_that_is_used() {
     w.wait("the World screen with the new model", |w| {
         w.find(None, "Imagine").is_some() && w.has("pushes-model")
     });
-    w.click("Scene 1");
+    let before = written(w.project.path());
+    w.click("New frame");
     w.click("Imagine");
-    w.wait("a future of the new model", |w| w.find(None, "Future with seed 1").is_some());
+    w.wait("a whole future of the new model", |w| written(w.project.path()) > before);
 }
 
 #[test]
@@ -262,4 +283,49 @@ fn a_policy_is_learnt_tried_and_watched_in_both_places() {
     w.wait("the ranking", |w| w.has("Success in imagination against success in physics"));
     w.picture("policy-ranked");
     assert!(w.has("Pearson") && w.has("MMRV"));
+}
+
+/// Pictures of the three screens for `docs/images/`, with the shipped model: set `FORERUN_TEST_KEEP` to a folder and run it
+/// by name with `--ignored`.
+#[test]
+#[ignore = "takes minutes and is for eyes"]
+fn pictures_of_the_screens() {
+    if !display() {
+        return;
+    }
+    let project = tempfile::Builder::new().prefix("push-study-").tempdir().unwrap();
+    dataset(&project.path().join("elsewhere/pushes"), 12, 128, Look::Rich);
+    let setup = r#"{ "format": 1, "view": { "size": [1380.0, 860.0] }, "setup": { "model": "tabletop", "futures": 1 },
+        "train": { "iterations": 8, "replay": 0 },
+        "policy": { "size": "small", "iterations": 24, "snapshots": 3, "episodes": 8, "steps": 40, "look": "rich" } }"#;
+    let mut w = Window::on(project, setup);
+    let both = |w: &mut Window, name: &str| {
+        w.picture(&format!("{name}-dark"));
+        w.click("Dark or light");
+        std::thread::sleep(Duration::from_secs(2));
+        w.picture(&format!("{name}-light"));
+        w.click("Dark or light");
+    };
+    w.import();
+    w.click("Episode 3");
+    w.click("Examine");
+    w.wait("the doctor's findings", |w| w.has("pictures looked at"));
+    both(&mut w, "data");
+    w.click_role(Some(Role::Button), "Train");
+    w.click("Start training");
+    w.wait("the table of before and after", |w| w.has("Scorecard"));
+    both(&mut w, "train");
+    w.click_role(Some(Role::Button), "Policy");
+    w.click("Learn policy");
+    w.wait("the policy", |w| w.has("Done") && w.has("Learn policy"));
+    both(&mut w, "policy-learn");
+    w.click_role(Some(Role::RadioButton), "Evaluate");
+    w.click("Evaluate policy");
+    w.wait("the rates", |w| w.has("Scripted expert"));
+    both(&mut w, "policy-evaluate");
+    w.wait("a failure", |w| w.has("Watch episode with seed"));
+    let failure = w.all("Watch episode with seed").into_iter().next().unwrap();
+    w.click_node(&failure);
+    w.wait("the end of the episode", |w| w.has("Branch from here"));
+    both(&mut w, "policy-watch");
 }

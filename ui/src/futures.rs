@@ -63,6 +63,8 @@ pub struct Future {
     pub done: bool,
     /// Its record, once it is whole.
     pub record: Option<Arc<FutureRecord>>,
+    /// There is no start frame: the first frame of the future stands in its place.
+    from_nothing: bool,
 }
 
 impl Future {
@@ -82,6 +84,7 @@ impl Future {
             folder: None,
             done: false,
             record: None,
+            from_nothing: false,
         }
     }
 
@@ -202,6 +205,18 @@ impl Future {
     }
 
     fn put(&mut self, index: usize, frame: Arc<Frame>, reading: Reading) {
+        if index == 0 {
+            self.from_nothing = false;
+        } else if index == 1
+            && (self.from_nothing || !matches!(self.frames.first(), Some(Held::Here(_) | Held::Away)))
+        {
+            self.from_nothing = true;
+            self.set(0, frame.clone(), Reading::default());
+        }
+        self.set(index, frame, reading);
+    }
+
+    fn set(&mut self, index: usize, frame: Arc<Frame>, reading: Reading) {
         if self.frames.len() <= index {
             self.frames.resize(index + 1, Held::No);
             self.readings.resize(index + 1, None);

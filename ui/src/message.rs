@@ -125,8 +125,8 @@ pub enum Wish {
     SetMade(Vec<Arc<forerun::Frame>>, Option<compare::views::SetPictures>),
     /// Distances of the set's futures were computed.
     MiddleMade(compare::views::Middle),
-    /// The panes were measured.
-    Measured(Arc<compare::numbers::Measured>),
+    /// The panes were measured; `true` when this is all of it.
+    Measured(Arc<compare::numbers::Measured>, bool),
     /// The project's futures were read.
     Library(Arc<compare::library::Snapshot>),
     /// A small picture was read.

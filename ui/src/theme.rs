@@ -58,6 +58,7 @@ pub struct Tokens {
     pub warn_soft: Colour,
     pub bad: Colour,
     pub bad_soft: Colour,
+    pub stop: Colour,
     pub shade: Colour,
     pub series: [Colour; 8],
 }
@@ -141,6 +142,7 @@ impl Tokens {
             warn_soft: back,
             bad: front,
             bad_soft: back,
+            stop: back,
             shade: back,
             series: [front; 8],
         }
@@ -285,6 +287,7 @@ mod tests {
                 (t.accent, t.panel),
                 (t.accent, t.accent_soft),
                 (t.on_accent, t.accent_fill),
+                (t.on_accent, t.stop),
                 (t.good, t.panel),
                 (t.warn, t.warn_soft),
                 (t.warn, t.panel),

@@ -456,6 +456,7 @@ fn the_virtual_world_runs_beside_a_future_and_is_its_truth() {
         w.harness.query_by_label("Pane 3: Virtual world").is_some()
             && w.app().compare.opening.is_empty()
             && w.app().compare.measured.panes.iter().any(|(.., strips)| !strips.is_empty())
+            && !w.app().compare.measuring
     });
     w.steps(2);
 

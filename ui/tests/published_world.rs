@@ -14,7 +14,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use forerun::engine::EngineClient;
 use forerun::engine::protocol::{ClipSettings, Event, Request};
-use forerun::models::testing::published::{Tiny, tiny};
+use forerun::models::testing::published::{Tiny, tiny, tiny_reasoner};
 use forerun_ui::app::Studio;
 use forerun_ui::commands::Command;
 use forerun_ui::curve::Curve;
@@ -170,6 +170,14 @@ fn a_model_of_each_group_is_driven_from_the_world_screen() {
         };
         assert_eq!(identical, true, "{model}");
     }
+    // Words alone: the first frame of the future stands where there is no start.
+    desk.set_up("p25", 4, ClipSettings::default());
+    desk.app().setup.edit("test", |setup| setup.apply(Edit::Start(StartDoc::Nothing)));
+    let (_, small) = desk.imagine();
+    let future = &desk.app().runs.shown().unwrap().futures[0];
+    assert!(future.ready() == 5 && small > 0, "{} {small}", future.ready());
+    assert_eq!(future.frame(0).unwrap().0.data, future.frame(1).unwrap().0.data);
+    assert_eq!(future.record.as_ref().unwrap().steps, 4);
     // Arm actions and a body's channels move the frames, by name.
     for (model, body, channel) in [("arm", None, "dx"), ("c3", Some("bridge_orig_lerobot"), "x")] {
         let clip = ClipSettings { body: body.map(str::to_owned), chunk: Some(5), ..ClipSettings::default() };
@@ -198,20 +206,50 @@ fn a_clip_is_watched_while_it_is_denoised_and_stopped_within_a_step() {
     let many = ClipSettings::default();
     desk.set_up("c3", 8, many);
     desk.app().setup.edit("test", |setup| {
-        let clip = ClipSettings { denoise: Some(400), ..setup.clip.clone() };
+        let clip =
+            ClipSettings { denoise: Some(200), width: Some(512), height: Some(256), ..setup.clip.clone() };
         setup.apply(Edit::Clip(clip));
     });
     desk.harness.get_by_label("Imagine").click();
     desk.harness.run_steps(2);
     desk.until("small pictures arrive", |app| {
         let run = app.runs.shown();
-        run.and_then(|r| r.futures.first()?.frame(8)).is_some_and(|(f, held)| !held && f.width == 2)
+        run.and_then(|r| r.futures.first()?.frame(8)).is_some_and(|(f, held)| !held && f.width == 32)
     });
-    assert!(desk.harness.query_all_by_label_contains("of 400").next().is_some());
+    assert!(desk.harness.query_all_by_label_contains("of 200").next().is_some());
     let began = Instant::now();
     desk.app().outbox.command(Command::Cancel);
     desk.until("it stops", |app| app.runs.shown().is_some_and(|r| r.state == RunState::Cancelled));
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_reasoner_is_asked_about_the_selected_future_and_answers_beside_it() {
+    let mut desk = Desk::open(&[(Tiny::Cosmos3, "c3")]);
+    let reasoner = desk.folder.path().join("reasoner");
+    std::fs::create_dir_all(&reasoner).unwrap();
+    tiny_reasoner(&reasoner, 3).unwrap();
+    desk.set_up("c3", 4, ClipSettings::default());
+    assert!(!desk.app().enabled(Command::AskReasoner), "there is no future yet");
+    desk.imagine();
+    desk.app().outbox.command(Command::AskReasoner);
+    desk.harness.run_steps(3);
+    let field = desk.harness.get_by_role_and_label(Role::TextInput, "Folder of the reasoner");
+    field.click();
+    desk.harness.run_steps(2);
+    let field = desk.harness.get_by_role_and_label(Role::TextInput, "Folder of the reasoner");
+    field.type_text(&reasoner.to_string_lossy());
+    desk.harness.run_steps(3);
+    desk.harness.get_by_label("Ask").click();
+    desk.harness.run_steps(2);
+    desk.until("it has answered", |app| app.verdict.as_ref().is_some_and(|v| v.job.is_none()));
+    let verdict = desk.app().verdict.clone().unwrap();
+    let text = if verdict.answer.is_empty() { verdict.reasoning } else { verdict.answer };
+    assert!(!text.is_empty());
+    assert!(desk.harness.query_all_by_label(&text).next().is_some(), "{text}");
+    desk.harness.get_by_label("Put the answer away").click();
+    desk.harness.run_steps(3);
+    assert!(desk.app().verdict.is_none());
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn a_window_that_hangs_is_noticed_by_the_agent() {
     robot.cameras.clear();
     robot.watch.silent_hold_ms = 3000;
     robot.watch.silent_park_ms = 30_000;
-    robot.watch.lease_ms = 60_000;
+    robot.watch.lease_ms = 4000;
     robot.raised = Some(robot.name.clone());
     robot.write(&robots.join("virtual-arm.toml")).unwrap();
     let mut w = Window::in_folder(WIDE, Vec::new(), folder);
@@ -127,6 +127,10 @@ fn a_window_that_hangs_is_noticed_by_the_agent() {
     std::thread::sleep(Duration::from_secs(6));
     let shown = until_state(&mut w, "hold");
     assert!(shown.view.unwrap().robot.why.unwrap().contains("silent"));
+    // It has lost control meanwhile, and takes it again when a person asks for something.
+    until(&mut w, "a standing arm", |s| s.view.as_ref().is_some_and(|v| v.robot.stands));
+    w.harness.get_by_label("Resume").click();
+    until_state(&mut w, "ready");
 }
 
 #[test]

@@ -212,7 +212,7 @@ impl Checkpoint {
     /// As [`Checkpoint::finish`]; also an adapter that changes a tensor which was not taken.
     pub fn finish_except(&self, unused: impl Fn(&str) -> bool) -> Result<(), CheckpointError> {
         let taken = self.inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let extra: Vec<&str> = self.names().filter(|name| !taken.contains(*name) && !unused(*name)).collect();
+        let extra: Vec<&str> = self.names().filter(|name| !taken.contains(*name) && !unused(name)).collect();
         for (adapter, _) in &self.inner.adapters {
             adapter.finish(&taken)?;
         }

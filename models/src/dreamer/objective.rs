@@ -457,6 +457,10 @@ fn head_losses(
     Ok((readings, channels))
 }
 
+/// Most that a channel moves in a step relative to its state, times the network's `relative_scale`: an eighth of its
+/// range at a scale of 16. Farther goals are reached in several steps.
+const FARTHEST: f32 = 4.0;
+
 /// Loss of next state (where known) and action (where the network was not told it) relative to the state that the
 /// network was told; `None` for a network that has no such outputs.
 fn relative_loss(
@@ -484,7 +488,7 @@ fn relative_loss(
             let action = clip.action.iter().skip(t * CHANNEL_SLOTS).zip(&clip.action_mask);
             for (weight, values) in [(1.0, next.collect::<Vec<_>>()), (untold, action.collect())] {
                 for (((to, mask), from), known) in values.into_iter().zip(state).zip(known) {
-                    wanted.push((to - from) * scale);
+                    wanted.push(((to - from) * scale).clamp(-FARTHEST, FARTHEST));
                     masks.push(mask * known * weight);
                 }
             }
@@ -492,7 +496,10 @@ fn relative_loss(
     }
     let known = masks.iter().sum::<f32>().max(1.0);
     let shape = (groups, 2 * CHANNEL_SLOTS);
-    let error = (relative - Tensor::from_vec(wanted, shape, device)?)?.sqr()?;
+    // Squared for small errors, straight for large ones (Huber 1964): a leap far away must not drown the pictures.
+    let size = (relative - Tensor::from_vec(wanted, shape, device)?)?.abs()?;
+    let small = size.clamp(0.0_f32, 1.0_f32)?;
+    let error = (small.sqr()? + (size - small)?.affine(2.0, 0.0)?)?;
     let sum = (error * Tensor::from_vec(masks, shape, device)?)?.sum_all()?;
     Ok(Some(sum.affine(1.0 / f64::from(known), 0.0)?))
 }

@@ -47,6 +47,7 @@ impl<'a> Shape<'a> {
     /// While the words are read, with numbers of `bytes` bytes.
     pub fn words(&self, bytes: usize) -> u64 {
         let bytes = bytes as u64;
+        let scores = 5 * 4 * WORDS * WORDS * self.folder.text_heads() as u64;
         match &self.folder.network {
             Network::Towers(config) => {
                 let width = config.hidden_size as u64;
@@ -60,11 +61,11 @@ impl<'a> Shape<'a> {
             Network::Dit(config) if config.use_crossattn_projection => {
                 // All layers side by side, once as states and twice while they are joined, for two prompts.
                 let embedded = WORDS * config.crossattn_proj_in_channels as u64;
-                embedded * 4 * 5 + 3 * 4 * WORDS * WORDS * 64
+                embedded * 4 * 5 + scores
             }
             Network::Dit(config) => {
                 let width = config.text_embed_dim as u64;
-                WORDS * width * 4 * (12 + 64) + 3 * 4 * WORDS * WORDS * 128
+                WORDS * width * 4 * (12 + 64) + scores
             }
         }
     }
@@ -96,37 +97,36 @@ impl<'a> Shape<'a> {
         attention.max(forward) + context + latents
     }
 
-    /// While a clip is encoded or decoded, at most `tile` latents a side at one time.
-    pub fn frames(&self, tile: Option<usize>) -> u64 {
+    /// While a clip is encoded or decoded, at most `tile` latents a side at one time. Attention as in `denoise`.
+    pub fn frames(&self, tile: Option<usize>, scores: u64) -> u64 {
         // The clip itself: as it is made, joined, and as bytes.
         let clip = self.frames * self.width * self.height * 3 * (4 + 4 + 4 + 1);
         match &self.folder.autoencoder {
             Autoencoder::Wan(config) => {
                 let (side, time) = (config.spatial_factor() as u64, config.temporal_factor() as u64);
                 let patch = config.patch_size.unwrap_or(1).max(1) as u64;
-                let (w, h) = match tile {
-                    None => (self.width, self.height),
+                let base = config.decoder_base_dim.unwrap_or(config.base_dim).max(config.base_dim) as u64;
+                let stage = |at: usize| base * config.dim_mult.get(at).copied().unwrap_or(1) as u64;
+                let deepest = stage(config.dim_mult.len().saturating_sub(1));
+                let seen = |length: u64, tile: usize| {
+                    let rim = config.rim() as u64;
+                    length.min((tile as u64 + 2 * rim) * side)
+                };
+                let cut = tile.filter(|tile| (*tile as u64) * side < self.width.max(self.height));
+                let (w, h, middles) = match cut {
+                    None => (self.width, self.height, 0),
+                    // The middle of the decoder for the whole clip, and the insides of all tiles.
                     Some(tile) => {
-                        let rim = 2 * 13;
-                        let seen = |length: u64| length.min((tile as u64 + rim) * side);
-                        (seen(self.width), seen(self.height))
+                        let middles = self.latent_frames * self.latents * deepest * 4;
+                        (seen(self.width, tile), seen(self.height, tile), middles + clip)
                     }
                 };
                 let pixels = (w / patch) * (h / patch);
-                let base = config.decoder_base_dim.unwrap_or(config.base_dim).max(config.base_dim) as u64;
-                let widest = base * config.dim_mult.get(1).copied().unwrap_or(1) as u64;
                 // The last stage: a group of frames, its remembered frames and the copies of a convolution.
-                let stage = pixels * widest * (time + 2) * 4 * 4;
-                // Every convolution remembers two frames, in every tile.
-                let tiles = match tile {
-                    None => 1,
-                    Some(tile) => {
-                        let across = |length: u64| (length / side).div_ceil(tile.max(1) as u64);
-                        across(self.width) * across(self.height)
-                    }
-                };
-                let memory = tiles * pixels * widest * 2 * 4 * (4 * config.num_res_blocks as u64 + 6);
-                clip + stage + memory
+                let last = pixels * stage(1) * (time + 2) * 4 * 5;
+                // Every convolution remembers two frames.
+                let memory = pixels * stage(1) * 2 * 4 * (4 * config.num_res_blocks as u64 + 6);
+                clip + middles + last + memory
             }
             Autoencoder::Kl(config) => {
                 let patch = config.patch_size.max(1) as u64;
@@ -137,8 +137,14 @@ impl<'a> Shape<'a> {
                     .copied()
                     .max()
                     .unwrap_or(1) as u64;
-                let places = self.frames.div_ceil(patch) * (self.width / patch) * (self.height / patch);
-                clip + places * widest * 4 * 8 + places * 3 * patch * patch * patch * 4 * 3
+                let (w, h) = (self.width / patch, self.height / patch);
+                let frames = self.frames.div_ceil(patch);
+                // Attention over a picture: in the middle, and in the stages that have it.
+                let size = config.resolution / config.patch_size.max(1);
+                let stages = (0..8).filter(|k| config.attention_resolutions.contains(&(size >> k)));
+                let places = stages.map(|k| (w >> k) * (h >> k)).chain([self.latents]).max().unwrap_or(0);
+                let attention = 4 * 4 * (self.frames * places * places).min(scores);
+                clip + attention + frames * w * h * (widest * 4 * 8 + 3 * patch * patch * patch * 4 * 3)
             }
         }
     }

@@ -132,6 +132,17 @@ impl PublishedFolder {
         Ok(Self { folder, class: index.class, family, network, autoencoder, text, own })
     }
 
+    /// Heads of attention of the text encoder; as many as the largest published one has, where none are told.
+    pub(super) fn text_heads(&self) -> usize {
+        let told = || -> Option<u64> {
+            let config: serde_json::Value =
+                read_json(&self.folder.join("text_encoder").join("config.json")).ok()?;
+            let within = config.get("text_config").unwrap_or(&config);
+            ["num_heads", "num_attention_heads"].iter().find_map(|key| within.get(*key)?.as_u64())
+        };
+        told().map_or(128, |heads| usize::try_from(heads).unwrap_or(128))
+    }
+
     /// Writes our own file into `folder`: a model of the name that the folder has, whose weights stay at `weights`.
     ///
     /// # Errors

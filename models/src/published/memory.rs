@@ -78,7 +78,7 @@ pub fn need(
     };
     let vae = all("vae", Storage::Plain, 4, &|_| true)?;
     let (words, thought, pictures) =
-        (shape.words(plain), shape.denoise(plain, SCORES), shape.frames(memory.tiles()));
+        (shape.words(plain), shape.denoise(plain, SCORES), shape.frames(memory.tiles(), SCORES));
     Ok(match memory.offloads() {
         false => {
             let everything = encoder + denoiser + vae;

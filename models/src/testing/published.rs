@@ -207,8 +207,8 @@ impl Maker<'_> {
 
     fn kl(&self) -> Result<()> {
         let config = json!({
-            "_class_name": "AutoencoderKLCosmos", "latent_channels": 16, "encoder_block_out_channels": [4, 4, 6],
-            "decode_block_out_channels": [4, 4, 6], "attention_resolutions": [32], "resolution": 64, "num_layers": 1,
+            "_class_name": "AutoencoderKLCosmos", "latent_channels": 16, "encoder_block_out_channels": [4, 4, 4, 6],
+            "decode_block_out_channels": [4, 4, 4, 6], "attention_resolutions": [32], "resolution": 64, "num_layers": 1,
             "patch_size": 2, "spatial_compression_ratio": 4, "temporal_compression_ratio": 4,
         });
         self.json("vae/config.json", &config)?;

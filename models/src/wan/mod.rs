@@ -26,6 +26,14 @@ use memory::Memory;
 pub use place::WanPlace;
 use tiles::{Span, rim, spans};
 
+/// What decoding hands over while it goes on.
+pub enum Decoded {
+    /// The next frames, [B, 3, frames, H, W] in -1..1.
+    Frames(Tensor),
+    /// This much of the work is done, of so much.
+    Part(usize, usize),
+}
+
 /// `config.json` of `AutoencoderKLWan`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
@@ -94,6 +102,11 @@ impl WanConfig {
     /// Pixels per latent along each side.
     pub fn spatial_factor(&self) -> usize {
         (1 << self.temperal_downsample.len()) * self.patch_size.unwrap_or(1)
+    }
+
+    /// Latents that a decoded pixel depends on beyond its own, on each side.
+    pub(crate) fn rim(&self) -> usize {
+        rim(self.temperal_downsample.len(), self.num_res_blocks + 1)
     }
 
     /// Mean and deviation of the latent channels over the training data, each [1, z, 1, 1, 1].
@@ -207,48 +220,67 @@ impl Wan {
     /// Decodes latents [B, z, T, h, w] to a clip of 1 + 4·(T - 1) frames, [B, 3, frames, H, W] in -1..1.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         let mut parts = Vec::new();
-        self.decode_pieces(latents, None, |piece| {
-            parts.push(piece);
+        self.decode_pieces(latents, None, |decoded| {
+            if let Decoded::Frames(piece) = decoded {
+                parts.push(piece);
+            }
             Ok(())
         })?;
         Tensor::cat(&parts, 2)
     }
 
-    /// Like [`Wan::decode`], but hands over the frames of each latent frame as soon as they are there. With `tile`, at
-    /// most that many latents a side (and a rim around them) are in the convolutions at one time: less memory and more
-    /// work for the same result, up to the order in which a product adds.
+    /// Like [`Wan::decode`], but hands over the frames of each latent frame as soon as they are there, and tells how far
+    /// it is. With `tile`, at most that many latents a side (and a rim around them) are in the convolutions at one time,
+    /// tile after tile: less memory and more work for the same result, up to the order in which a product adds.
+    ///
+    /// # Errors
+    /// The latents have another shape; whatever `take` returns.
     pub fn decode_pieces(
         &self,
         latents: &Tensor,
         tile: Option<usize>,
-        mut take: impl FnMut(Tensor) -> Result<()>,
+        mut take: impl FnMut(Decoded) -> Result<()>,
     ) -> Result<()> {
         let (_, _, frames, height, width) = latents.dims5()?;
         let latents = self.post_quant.forward(&frames_first(latents)?, &mut Memory::default())?;
-        let rim = rim(self.config.temperal_downsample.len(), self.config.num_res_blocks + 1);
-        let size = tile.unwrap_or(height.max(width));
-        let (rows, columns) = (spans(height, size, rim), spans(width, size, rim));
-        let mut stem = Memory::default();
-        let mut memories: Vec<Memory> =
-            std::iter::repeat_with(Memory::default).take(rows.len() * columns.len()).collect();
-        for frame in 0..frames {
-            stem.rewind();
-            let middle = self.decoder.stem(&latents.narrow(1, frame, 1)?, &mut stem)?;
-            let mut memories = memories.iter_mut();
-            let mut bands = Vec::with_capacity(rows.len());
-            for row in &rows {
-                let mut band = Vec::with_capacity(columns.len());
-                for column in &columns {
-                    let Some(memory) = memories.next() else { break };
-                    memory.rewind();
-                    let seen = cut(&cut(&middle, 3, row.from, row.seen)?, 4, column.from, column.seen)?;
-                    let made = self.decoder.body(&seen, memory, frame == 0)?;
-                    band.push(inside(&inside(&made, 3, row)?, 4, column)?);
-                }
-                bands.push(join(band, 4)?);
+        let mut memory = Memory::default();
+        let mut middle = |frame: usize| {
+            memory.rewind();
+            self.decoder.stem(&latents.narrow(1, frame, 1)?, &mut memory)
+        };
+        let finish = |piece: &Tensor| self.unpatch(&channels_first(piece)?)?.clamp(-1.0, 1.0);
+        let Some(size) = tile.filter(|size| *size < height.max(width)) else {
+            let mut memory = Memory::default();
+            for frame in 0..frames {
+                memory.rewind();
+                let piece = self.decoder.body(&middle(frame)?, &mut memory, frame == 0)?;
+                take(Decoded::Frames(finish(&piece)?))?;
+                take(Decoded::Part(frame + 1, frames))?;
             }
-            let piece = join(bands, 3)?;
-            take(self.unpatch(&channels_first(&piece)?)?.clamp(-1.0, 1.0)?)?;
+            return Ok(());
+        };
+        let rim = self.config.rim();
+        let (rows, columns) = (spans(height, size, rim), spans(width, size, rim));
+        let middles = (0..frames).map(&mut middle).collect::<Result<Vec<_>>>()?;
+        // The insides of all tiles, by latent frame. What the layers remember is dropped with each tile.
+        let mut insides = vec![Vec::new(); frames];
+        for (number, (row, column)) in
+            rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column))).enumerate()
+        {
+            let mut memory = Memory::default();
+            for (frame, (middle, insides)) in middles.iter().zip(&mut insides).enumerate() {
+                memory.rewind();
+                let seen = cut(&cut(middle, 3, row.from, row.seen)?, 4, column.from, column.seen)?;
+                let made = self.decoder.body(&seen, &mut memory, frame == 0)?;
+                insides.push(inside(&inside(&made, 3, row)?, 4, column)?.contiguous()?);
+                take(Decoded::Part(number * frames + frame + 1, rows.len() * columns.len() * frames))?;
+            }
+        }
+        drop(middles);
+        for tiles in insides {
+            let bands = tiles.chunks(columns.len()).map(|band| join(band.to_vec(), 4));
+            let piece = join(bands.collect::<Result<Vec<_>>>()?, 3)?;
+            take(Decoded::Frames(finish(&piece)?))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Posterior, Wan, WanConfig};
+use super::{Decoded, Posterior, Wan, WanConfig};
 use crate::common::Place;
 
 /// A Wan autoencoder, its place and how it decodes.
@@ -36,7 +36,7 @@ impl WanPlace {
     ///
     /// # Errors
     /// It cannot be read, or not take the latents; whatever `take` returns.
-    pub fn decode_pieces(&self, latents: &Tensor, take: impl FnMut(Tensor) -> Result<()>) -> Result<()> {
+    pub fn decode_pieces(&self, latents: &Tensor, take: impl FnMut(Decoded) -> Result<()>) -> Result<()> {
         self.network.get()?.decode_pieces(latents, self.tile, take)
     }
 

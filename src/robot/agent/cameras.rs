@@ -74,6 +74,11 @@ impl Pictures {
         news
     }
 
+    /// Whether no camera gives pictures.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The newest picture of a camera, as a message.
     pub fn newest(&self, camera: Option<&str>) -> Option<Tell> {
         let slot = self.0.iter().find(|s| camera.is_none_or(|c| c == s.name))?;

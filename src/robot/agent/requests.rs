@@ -83,7 +83,10 @@ impl Agent {
             Ask::Look { camera } => {
                 return self.pictures.newest(camera.as_deref()).ok_or_else(|| match camera {
                     Some(name) => format!("there is no picture of the camera {name:?} yet"),
-                    None => "no camera of this robot gives pictures to the agent".into(),
+                    None if self.pictures.is_empty() => {
+                        "no camera of this robot gives pictures to the agent".into()
+                    }
+                    None => "no camera has given a picture yet".into(),
                 });
             }
             Ask::BlackBox => {

@@ -100,7 +100,7 @@ pub fn serve<S: Service + 'static>(
 
 /// Whether a client only asks for the server's health; answers it.
 fn healthy(socket: &TcpStream) -> bool {
-    use std::io::Write;
+    use std::io::{Read, Write};
     let path = b"GET /healthz ";
     let mut head = [0u8; 13];
     let end = Instant::now() + GREETING;
@@ -116,6 +116,10 @@ fn healthy(socket: &TcpStream) -> bool {
     let _ = (&*socket).write_all(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\nConnection: close\r\n\r\nOK\n",
     );
+    let _ = socket.shutdown(std::net::Shutdown::Write);
+    // What the client still says is heard: closed with something unread, the system would take the answer back.
+    let mut rest = [0u8; 1024];
+    while Instant::now() < end && matches!((&*socket).read(&mut rest), Ok(n) if n > 0) {}
     true
 }
 

@@ -188,6 +188,8 @@ const EVERY: Duration = Duration::from_millis(300);
 const BEAT: Duration = Duration::from_millis(50);
 /// How long a transition of the robot may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a policy may fail before its first plan.
+const FIRST_PICTURE: Duration = Duration::from_secs(5);
 /// Joints that are further than this from where the policy begins are brought there first, degrees or per cents.
 const NEAR: f64 = 8.0;
 
@@ -298,6 +300,7 @@ fn think(mut client: Client, brain: &mut dyn Brain, thoughts: &Thoughts) {
                     return;
                 }
                 thoughts.plans.store(number, Ordering::SeqCst);
+                *thoughts.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
             // Kept for the person; the arm is held by the agent when nothing fresh comes.
             Err(why) => *thoughts.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why),
@@ -337,9 +340,16 @@ pub fn fly(plan: &FlightPlan, brain: &mut dyn Brain, hand: &mut dyn Hand) -> Res
         other => Err(Failure::new(format!("{other} is no stage of a live robot."), "")),
     };
     if let Some(recorder) = recorder {
-        let saved = recorder.finish()?;
+        let saved = recorder.finish();
         return outcome.map(|mut o| {
-            o.report["recorded_frames"] = json!(saved);
+            // A run that was flown counts, whatever became of its recording.
+            match saved {
+                Ok(frames) => o.report["recorded_frames"] = json!(frames),
+                Err(e) => {
+                    o.words = format!("{}; it was not recorded: {}", o.words, e.text());
+                    o.report["recorded_frames"] = json!(0);
+                }
+            }
             o
         });
     }
@@ -381,7 +391,8 @@ fn shadow(
         // The first plan takes longest; the clock starts when the policy is awake.
         let awake = Instant::now();
         while thoughts.plans.load(Ordering::SeqCst) == 0 && awake.elapsed() < PATIENCE {
-            if let Some(why) = failed(thoughts) {
+            // The camera's first picture may be on its way.
+            if let Some(why) = failed(thoughts).filter(|_| awake.elapsed() > FIRST_PICTURE) {
                 return Err(Failure::new(
                     format!("The policy does not answer: {why}."),
                     "Look at the camera first.",
@@ -463,7 +474,7 @@ fn go_to_start(
             brain.begin();
             match observe(thinker, &wanted).and_then(|(frame, _, state)| brain.chunk(&frame, &state)) {
                 Ok(rows) => return Ok(rows.into_iter().next().unwrap_or_default()),
-                Err(why) if awake.elapsed() > Duration::from_secs(5) => return Err(why),
+                Err(why) if awake.elapsed() > FIRST_PICTURE => return Err(why),
                 Err(_) => std::thread::sleep(BEAT),
             }
         }

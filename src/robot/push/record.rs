@@ -53,8 +53,9 @@ pub struct Take {
 }
 
 impl Take {
-    /// An empty episode.
+    /// An empty episode. One without words is called a run.
     pub fn new(spec: DatasetSpec, task: &str) -> Self {
+        let task = if task.trim().is_empty() { "run" } else { task };
         Self { spec, buffer: EpisodeBuffer { task: task.into(), ..EpisodeBuffer::default() } }
     }
 

@@ -244,7 +244,7 @@ impl Core {
     }
 
     /// Where the joints should stop from now on: the position, plus the way that its own speed needs to brake.
-    pub fn stop_targets(&self) -> Vec<f64> {
+    pub fn stop_targets(&self, why: &Trip) -> Vec<f64> {
         let mut targets = Vec::with_capacity(self.motions.len());
         for (i, m) in self.motions.iter().enumerate() {
             let reading = self.last.as_ref().filter(|_| self.answered).and_then(|f| f.joints.get(i));
@@ -252,6 +252,10 @@ impl Core {
                 targets.push(f64::NAN); // Not known where it is: brake the goal.
                 continue;
             };
+            if self.robot.joints.get(i).is_some_and(|j| why.unbelieved() == Some(j.name.as_str())) {
+                targets.push(f64::NAN); // It shows a place where it is not: going there would move the arm.
+                continue;
+            }
             if m.stands() && (r.position - m.position).abs() * c.degrees < SETTLED_DEG {
                 targets.push(m.position);
             } else {

@@ -217,7 +217,7 @@ impl<S> Robot<S> {
     /// put two goals into one tick and double the speed for a moment.
     pub(super) fn trip(mut self, now: Time, fresh: Time, trip: Trip) -> AnyRobot {
         self.note_trip(now, &trip);
-        let targets = self.core.stop_targets();
+        let targets = self.core.stop_targets(&trip);
         if trip.severity() == Severity::Fault {
             return self.with(Fault { why: trip, targets, release: None }).into();
         }

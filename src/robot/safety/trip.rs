@@ -293,6 +293,14 @@ pub enum Trip {
 }
 
 impl Trip {
+    /// The joint whose position is not to be believed any more: what it shows must not be steered by.
+    pub fn unbelieved(&self) -> Option<&str> {
+        match self {
+            Self::Sensor { joint } | Self::Stale { joint, .. } | Self::Jumped { joint, .. } => Some(joint),
+            _ => None,
+        }
+    }
+
     /// What it leads to.
     pub fn severity(&self) -> Severity {
         match self {

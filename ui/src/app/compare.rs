@@ -120,7 +120,7 @@ impl Studio {
                 self.compare.follow.trouble = Some(why);
             }
             Wish::MiddleMade(middle) => self.middle_made(middle),
-            Wish::Measured(found) => self.measured(found),
+            Wish::Measured(found, all) => self.measured(found, all),
             Wish::Exported(end) => self.exported(end),
             wish @ (Wish::Choose(_)
             | Wish::Query(_)

@@ -129,17 +129,23 @@ impl Studio {
         let truths = self.compare.truths.clone();
         self.compare.measured_of = of;
         self.compare.measuring = true;
+        let (sender, ctx) = (self.background.sender(), self.ctx.clone());
         self.background.run(&self.ctx, "numbers", move || {
-            Some(Message::Compare(Wish::Measured(Arc::new(measure(
-                &panes,
-                recorded.as_ref(),
-                &worlds,
-                &truths,
-            )))))
+            let mut so_far = |found: &Measured| {
+                // When the window has much to do, it waits for the next one.
+                let _ = sender.try_send(Message::Compare(Wish::Measured(Arc::new(found.clone()), false)));
+                ctx.request_repaint();
+            };
+            let found = measure(&panes, recorded.as_ref(), &worlds, &truths, &mut so_far);
+            Some(Message::Compare(Wish::Measured(Arc::new(found), true)))
         });
     }
 
-    pub(super) fn measured(&mut self, found: Arc<Measured>) {
+    pub(super) fn measured(&mut self, found: Arc<Measured>, all: bool) {
+        if !all {
+            self.compare.measured = found;
+            return;
+        }
         self.compare.measuring = false;
         for trouble in &found.troubles {
             self.log.add(Level::Warn, trouble, self.now);

@@ -35,7 +35,9 @@ impl Studio {
     /// Takes what a reasoner wrote.
     pub(super) fn reasoned(&mut self, job: JobId, value: &Value) {
         let Some(verdict) = self.verdict.as_mut().filter(|v| v.job == Some(job)) else { return };
-        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        // Characters may come in parts, and a reasoner may write what no text holds.
+        let shown = |c: &char| *c == '\n' || !(c.is_control() || *c == char::REPLACEMENT_CHARACTER);
+        let text = |key: &str| Some(value.get(key)?.as_str()?.chars().filter(shown).collect::<String>());
         if let Some(so_far) = text("so_far") {
             verdict.reasoning = so_far;
         }

@@ -332,6 +332,7 @@ impl Studio {
                 refine: 1,
                 device: self.setup.get().device.clone(),
                 out: Some(self.project().scratch().join(name)),
+                clip: Default::default(),
             };
             let sent = spec.clone();
             let job = self.request(Kind::Imagine, |job, _| Request::Imagine { job, spec: sent });

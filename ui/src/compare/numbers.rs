@@ -173,12 +173,13 @@ impl Truths {
 /// Measures all panes. The truth of a pane is the virtual world that the set shows beside it (`worlds`, each with the
 /// record of the future that it runs beside); else the world that can be run for it, where no recording shows the same;
 /// else the recording that its record tells of; else `recorded`, the pane of what really happened. Takes long: not for
-/// the window's thread.
+/// the window's thread; `so_far` hears what is known after each pane.
 pub fn measure(
     panes: &[Measurand],
     recorded: Option<&Measurand>,
     worlds: &[Measurand],
     truths: &Truths,
+    so_far: &mut dyn FnMut(&Measured),
 ) -> Measured {
     let mut out =
         Measured { of: panes.iter().map(|p| (p.id, p.frames.len())).collect(), ..Measured::default() };
@@ -207,6 +208,7 @@ pub fn measure(
         };
         out.against.push((pane.id, against));
         out.panes.push((pane.id, pane.offset, strips));
+        so_far(&out);
     }
     let longest = panes.iter().map(|p| p.offset + p.frames.len()).max().unwrap_or(0);
     for index in 0..longest {
@@ -289,7 +291,11 @@ mod tests {
     fn panes_are_measured_against_the_recording_of_the_set() {
         let truth = pane(0, 0, &[10, 20, 30, 40]);
         let panes = [pane(1, 0, &[10, 20, 30, 40]), pane(2, 2, &[30, 50])];
-        let found = measure(&panes, Some(&truth), &[], &Truths::default());
+        let mut known = Vec::new();
+        let found = measure(&panes, Some(&truth), &[], &Truths::default(), &mut |so_far| {
+            known.push(so_far.panes.len());
+        });
+        assert_eq!(known, [1, 2], "what is known is told pane by pane");
         let psnr = found.lines(&Metric::Psnr);
         assert_eq!(psnr[0], (Some(1), vec![Some(100.0); 4]));
         // The branch starts at frame 2; at frame 3 it is 10 levels off: 10 log10(255^2 / 100).
@@ -303,7 +309,8 @@ mod tests {
 
     #[test]
     fn without_a_recording_only_the_spread_is_known() {
-        let found = measure(&[pane(1, 0, &[1, 2]), pane(2, 0, &[1, 4])], None, &[], &Truths::default());
+        let found =
+            measure(&[pane(1, 0, &[1, 2]), pane(2, 0, &[1, 4])], None, &[], &Truths::default(), &mut |_| {});
         assert_eq!(found.metrics(), [Metric::Spread]);
         assert_eq!(found.of, [(1, 2), (2, 2)]);
     }

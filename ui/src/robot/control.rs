@@ -336,6 +336,11 @@ fn with_robot(
     bench: &mut Bench,
     wish: Wish,
 ) -> Result<(), String> {
+    // A window that hung has lost control meanwhile; a person who asks for something takes it again.
+    let moves = matches!(wish, Wish::Ask(_) | Wish::ByHand | Wish::BeginSweep | Wish::EndSweep(true));
+    if session.leased && moves {
+        session.take_lease()?;
+    }
     match wish {
         Wish::Ask(ask) => {
             session.client.heartbeat(shared.dead_man()).map_err(|e| e.to_string())?;

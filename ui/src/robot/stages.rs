@@ -126,9 +126,12 @@ impl Bench {
         }
         let live = matches!(stage, Stage::Shadow | Stage::Cautious | Stage::Normal);
         if live {
-            if let Err(e) = session.client.ask(Ask::GiveBack) {
+            // Control may have been lost while the window hung; only who has it can give it on.
+            let given = session.take_lease();
+            let given = given.and_then(|()| session.client.ask(Ask::GiveBack).map_err(|e| e.to_string()));
+            if let Err(why) = given {
                 self.installed = Some(installed);
-                return Err(e.to_string());
+                return Err(why);
             }
             session.leased = false;
         }

@@ -21,7 +21,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
             ui.allocate_exact_size(vec2(ui.available_width(), 48.0), Sense::click_and_drag());
         response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &s.robot.stop));
         let painter = ui.painter();
-        painter.rect_filled(rect, CornerRadius::same(theme::CARD_RADIUS), *t.bad);
+        painter.rect_filled(rect, CornerRadius::same(theme::CARD_RADIUS), *t.stop);
         let font = FontId::new(18.0, theme::semibold());
         let galley = painter.layout_no_wrap(s.robot.stop.clone(), font, *t.on_accent);
         let left = rect.center().x - (galley.size().x + 22.0 + space::S) / 2.0;

@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use candle_core::{Device, Tensor};
 
 use crate::sampler::SamplerError;
-use crate::wan::{Posterior, WanPlace};
+use crate::wan::{Decoded, Posterior, WanPlace};
 
 /// Why a run ended without frames.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ pub enum Moment<'a> {
     },
     /// Latents go into the decoder.
     DecoderInput(&'a Tensor),
-    /// So many of so many latent frames are decoded.
+    /// So much of the decoder's work is done, of so much.
     Decoding(usize, usize),
     /// Frames came out of it, [1, 3, T, H, W] in -1..1.
     Decoded(&'a Tensor),
@@ -113,11 +113,14 @@ impl Hooks<'_> {
     /// Decodes latents, showing what goes in and comes out.
     fn decode(&mut self, vae: &WanPlace, latents: &Tensor) -> Result<Tensor, PipelineError> {
         self.show(Moment::DecoderInput(latents))?;
-        let total = latents.dim(2)?;
-        let (mut parts, mut stopped) = (Vec::with_capacity(total), false);
-        let result = vae.decode_pieces(latents, |piece| {
-            parts.push(piece);
-            stopped = (self.watch)(Moment::Decoding(parts.len(), total)).is_break();
+        let (mut parts, mut stopped) = (Vec::with_capacity(latents.dim(2)?), false);
+        let result = vae.decode_pieces(latents, |decoded| {
+            match decoded {
+                Decoded::Frames(piece) => parts.push(piece),
+                Decoded::Part(done, total) => {
+                    stopped = (self.watch)(Moment::Decoding(done, total)).is_break();
+                }
+            }
             if stopped { Err(candle_core::Error::Msg("stopped".to_owned())) } else { Ok(()) }
         });
         if stopped {

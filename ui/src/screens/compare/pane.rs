@@ -249,7 +249,7 @@ fn caption(
         let mut hash_room = 0.0;
         if facts.is_some() && room > 150.0 {
             hash_room = 62.0;
-            if room > 190.0 {
+            if room > 174.0 {
                 hash_room += 60.0;
             }
         }

@@ -56,7 +56,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 2.0;
             let wide = ui.available_width() > 560.0;
-            let room = (ui.available_width() - if wide { 250.0 } else { 40.0 }).max(60.0);
+            let room = (ui.available_width() - if wide { 310.0 } else { 40.0 }).max(60.0);
             ui.allocate_ui_with_layout(vec2(room, 28.0), Layout::left_to_right(Align::Center), |ui| {
                 ScrollArea::horizontal().auto_shrink(false).show(ui, |ui| {
                     for m in &metrics {
@@ -116,7 +116,7 @@ impl PaneStrips {
         let metrics: Vec<Metric> = measured.metrics().into_iter().filter(of_panes).collect();
         let metric = chosen(app, &metrics)?;
         let strips = measured.panes.iter().flat_map(|(.., strips)| strips).filter(|s| s.metric == metric);
-        let values = strips.flat_map(|s| s.values.iter().flatten().copied()).filter(|v| v.is_finite());
+        let values = strips.flat_map(|s| scaled(&s.values));
         let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
         (low <= high).then_some(Self { measured, metric, low, high })
     }
@@ -150,6 +150,7 @@ impl PaneStrips {
         let span = (self.high - self.low).max(1e-9);
         let x = |i: usize| plot.left() + plot.width() * i as f32 / last;
         let y = |v: f64| plot.bottom() - plot.height() * ((v - self.low) / span) as f32;
+        let painter = ui.painter().with_clip_rect(plot.expand(3.0).intersect(ui.clip_rect()));
         // A point a pixel is enough, however long the future is.
         let every = (last / plot.width().max(1.0)).ceil().max(1.0) as usize;
         let stroke = Stroke::new(1.4, colour(ui, place));
@@ -158,14 +159,14 @@ impl PaneStrips {
             match v.filter(|v| v.is_finite()) {
                 Some(v) => points.push(pos2(x(i + offset), y(v))),
                 None => {
-                    ui.painter().add(Shape::line(std::mem::take(&mut points), stroke));
+                    painter.add(Shape::line(std::mem::take(&mut points), stroke));
                 }
             }
         }
-        ui.painter().add(Shape::line(points, stroke));
-        ui.painter().vline(x(frame), plot.y_range(), Stroke::new(1.0, *t.line_strong));
+        painter.add(Shape::line(points, stroke));
+        painter.vline(x(frame), plot.y_range(), Stroke::new(1.0, *t.line_strong));
         if let Some(v) = now {
-            ui.painter().circle_filled(pos2(x(frame), y(v)), 2.5, colour(ui, place));
+            painter.circle_filled(pos2(x(frame), y(v)), 2.5, colour(ui, place));
         }
         if let Some(pointer) = response.interact_pointer_pos() {
             let part = ((pointer.x - plot.left()) / plot.width().max(1.0)).clamp(0.0, 1.0);
@@ -177,6 +178,13 @@ impl PaneStrips {
         }
         response.on_hover_text(name);
     }
+}
+
+/// The values that a scale is made for: the start is equal by nature and would leave no room for the rest.
+fn scaled(values: &[Option<f64>]) -> impl Iterator<Item = f64> {
+    let known = || values.iter().flatten().copied().filter(|v| v.is_finite());
+    let several = known().nth(1).is_some();
+    known().skip(usize::from(several)).collect::<Vec<_>>().into_iter()
 }
 
 /// What the panes were measured against, in words.
@@ -261,8 +269,8 @@ fn draw(app: &mut Studio, ui: &mut Ui, s: &Strings, metric: &Metric, lines: &[Li
     let frame = app.transport.frame();
     let name = fill(&s.compare.plot, &[("metric", &metric_words(s, metric))]);
     response.widget_info(|| WidgetInfo::slider(true, frame as f64, &name));
-    let known = || lines.iter().flat_map(|l| l.values.iter().flatten().copied()).filter(|v| v.is_finite());
-    let (low, high) = known().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+    let known = lines.iter().flat_map(|l| scaled(&l.values));
+    let (low, high) = known.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
     if low > high {
         return;
     }

@@ -85,7 +85,7 @@ fn scatter(ui: &mut Ui, s: &Strings, found: &Ranking) {
     let painter = ui.painter_at(outer);
     painter.rect_filled(outer, theme::RADIUS, *t.input);
     painter.rect_stroke(outer, theme::RADIUS, Stroke::new(1.0, *t.line), StrokeKind::Inside);
-    let area = Rect::from_min_max(outer.min + vec2(44.0, 14.0), outer.max - vec2(14.0, 40.0));
+    let area = Rect::from_min_max(outer.min + vec2(44.0, 32.0), outer.max - vec2(20.0, 46.0));
     let place = |x: f64, y: f64| {
         pos2(area.left() + area.width() * x as f32, area.bottom() - area.height() * y as f32)
     };
@@ -111,9 +111,9 @@ fn scatter(ui: &mut Ui, s: &Strings, found: &Ranking) {
         );
     }
     painter.line_segment([place(0.0, 0.0), place(1.0, 1.0)], Stroke::new(1.0, *t.line_strong));
-    let below = pos2(area.center().x, outer.bottom() - 16.0);
+    let below = pos2(area.center().x, outer.bottom() - 14.0);
     painter.text(below, Align2::CENTER_CENTER, &s.policy.axis_model, small.clone(), *t.text_soft);
-    painter.text(outer.min + vec2(8.0, 4.0), Align2::LEFT_TOP, &s.policy.axis_world, small, *t.text_soft);
+    painter.text(outer.min + vec2(10.0, 7.0), Align2::LEFT_TOP, &s.policy.axis_world, small, *t.text_soft);
     let mut near: Option<(f32, String)> = None;
     for (i, one) in found.policies.iter().enumerate() {
         let colour = t.series.get(i % t.series.len()).map_or(*t.accent, |c| **c);

@@ -108,7 +108,8 @@ fn camera(app: &mut Studio, ui: &mut Ui, shown: &Shown) {
     let height = 260.0_f32;
     let width = height * frame.width as f32 / frame.height.max(1) as f32;
     let smooth = app.view.smooth;
-    let id = app.textures.get(ui.ctx(), Slot::Robot, frame, width, smooth);
+    // A new picture is on its way to the card for a frame.
+    let Some(id) = app.textures.get(ui.ctx(), Slot::Robot, frame, width, smooth) else { return };
     ui.vertical_centered(|ui| {
         let image = eframe::egui::Image::new((id, vec2(width, height)));
         let response = ui.add(image.alt_text(&name).corner_radius(crate::theme::CARD_RADIUS));

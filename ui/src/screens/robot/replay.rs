@@ -54,13 +54,15 @@ pub(super) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
     let names: Vec<String> =
         shown.robot.as_ref().map(|r| r.joints.iter().map(|j| j.name.clone()).collect()).unwrap_or_default();
     Grid::new("black box").num_columns(4).spacing(vec2(16.0, 4.0)).show(ui, |ui| {
-        for head in ["", &w.position, &w.goal, &w.load] {
+        for head in ["", &w.position, &w.goal, &w.load_alone] {
             ui.label(RichText::new(head).small().color(*t.text_faint));
         }
         ui.end_row();
         for (i, name) in names.iter().enumerate() {
             let number = |row: &[f64], by: f64| {
-                row.get(i).filter(|v| v.is_finite()).map_or_else(|| "–".into(), |v| format!("{:.1}", v * by))
+                // Rounded first, so that nothing is shown as -0.0.
+                let shown = |v: &f64| format!("{:.1}", (v * by * 10.0).round() / 10.0 + 0.0);
+                row.get(i).filter(|v| v.is_finite()).map_or_else(|| "–".into(), shown)
             };
             ui.label(name.replace('_', " "));
             ui.label(RichText::new(number(&moment.present, 1.0)).monospace());

@@ -11,7 +11,7 @@ use crate::robot::{Shown, StageShown, Wish};
 use crate::theme::{self, space, tokens};
 use crate::widgets::basic::{card, divider, hint, icon_text_button, main_button, section, soft};
 
-fn words<'s>(s: &'s Strings, stage: Stage) -> (&'s str, &'s str) {
+fn words(s: &Strings, stage: Stage) -> (&str, &str) {
     let w = &s.robot;
     match stage {
         Stage::Replay => (&w.replay, &w.replay_means),

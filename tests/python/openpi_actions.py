@@ -1,8 +1,8 @@
 """Asks a policy that `forerun serve` serves for actions, with the public openpi-client (not part of CI).
 
-    pip install openpi-client
+    pip install openpi-client typing_extensions
     forerun serve --policy POLICY --listen 127.0.0.1:8000 &
-    python tests/python/openpi_client.py 127.0.0.1 8000 [API_KEY]
+    python tests/python/openpi_actions.py 127.0.0.1 8000 [API_KEY]
 """
 import sys
 import time
