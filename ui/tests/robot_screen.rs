@@ -56,7 +56,9 @@ fn until_state(w: &mut Window, state: &str) -> Shown {
     until(w, state, |s| s.view.as_ref().is_some_and(|v| v.robot.state == state))
 }
 
+// A hand on the sliders must be heard every few hundred milliseconds, or the arm faults, as it should.
 #[test]
+#[ignore = "needs an idle machine: a window that is late is a hand that has let go"]
 fn a_person_connects_arms_moves_by_hand_and_stops_with_escape() {
     let mut w = window();
     w.harness.get_by_label("No robot is connected");
