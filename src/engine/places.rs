@@ -167,25 +167,30 @@ pub fn is_name(name: &str) -> bool {
 /// The folder is no sound model, the name is no name or taken, the copy cannot be written.
 pub fn import(folder: &Path, own: &Path, name: Option<&str>) -> Result<ModelInfo, Failure> {
     let info = describe(folder)?;
-    let name = name.map_or(info.name, str::to_owned);
-    if !is_name(&name) {
+    let target = free_place(own, name.unwrap_or(&info.name))?;
+    fsx::sweep(own);
+    let pending = fsx::PendingFolder::new(&target).map_err(|e| Failure::io("make", &target, &e))?;
+    fsx::copy_tree(folder, pending.path()).map_err(|e| Failure::io("copy the model to", &target, &e))?;
+    pending.commit().map_err(|e| Failure::io("write", &target, &e))?;
+    describe(&target)
+}
+
+/// The folder of a new model called `name` below `own`.
+fn free_place(own: &Path, name: &str) -> Result<PathBuf, Failure> {
+    if !is_name(name) {
         return Err(Failure::new(
             format!("{name} cannot be the name of a model."),
             "Give it another one with --name: letters, digits, - and _.",
         ));
     }
-    let target = own.join(&name);
+    let target = own.join(name);
     if target.exists() {
         return Err(Failure::new(
             format!("A model called {name} is there already ({}).", target.display()),
             "Give the new one another name with --name, or remove the old one.",
         ));
     }
-    fsx::sweep(own);
-    let pending = fsx::PendingFolder::new(&target).map_err(|e| Failure::io("make", &target, &e))?;
-    fsx::copy_tree(folder, pending.path()).map_err(|e| Failure::io("copy the model to", &target, &e))?;
-    pending.commit().map_err(|e| Failure::io("write", &target, &e))?;
-    describe(&target)
+    Ok(target)
 }
 
 /// Gives a publisher's folder a name without copying it: `own/NAME` refers to it, with these choices for every run.
@@ -200,20 +205,7 @@ pub fn refer(
 ) -> Result<ModelInfo, Failure> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     let info = published::describe(&folder)?;
-    let name = name.map_or(info.name, str::to_owned);
-    if !is_name(&name) {
-        return Err(Failure::new(
-            format!("{name} cannot be the name of a model."),
-            "Give it another one with --name: letters, digits, - and _.",
-        ));
-    }
-    let target = own.join(&name);
-    if target.exists() {
-        return Err(Failure::new(
-            format!("A model called {name} is there already ({}).", target.display()),
-            "Give the new one another name with --name, or remove the old one.",
-        ));
-    }
+    let target = free_place(own, name.unwrap_or(&info.name))?;
     let pending = fsx::PendingFolder::new(&target).map_err(|e| Failure::io("make", &target, &e))?;
     PublishedFolder::refer(pending.path(), &folder, settings)
         .map_err(|e| Failure::io("write", &target, &e))?;
