@@ -32,6 +32,8 @@ enum LinearName {
 /// What can be chosen. What is left out is the model's own choice, then its publisher's.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Models that make whole clips")]
+// A group of the same name as that of the command which these are flattened into would be one too many.
+#[group(skip)]
 pub(super) struct Arguments {
     /// Size of the frames, WIDTHxHEIGHT in multiples of 16
     #[arg(long, value_parser = size, value_name = "WxH")]
