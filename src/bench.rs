@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use forerun_models::measure;
 use serde_json::{Map, Value};
 
 use crate::engine::backend::{HistoryFrame, Stream, WorldModel};
@@ -73,6 +74,43 @@ pub fn record() -> Result<Speed, Failure> {
         made.frames as f64,
         "frames",
     ))
+}
+
+/// Times of the parts that networks are made of, a line each through `tell`: milliseconds and thousand million operations a
+/// second by name of the case (all of them when `cases` is empty), on `threads` threads (0: all cores).
+///
+/// # Errors
+/// A name that is no case.
+pub fn kernels(
+    cases: &[String],
+    time: Duration,
+    threads: usize,
+    mut tell: impl FnMut(&str),
+) -> Result<Value, Failure> {
+    let known = || measure::CASES.into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = if cases.is_empty() { known() } else { cases.to_vec() };
+    let mut out = Map::new();
+    for name in names {
+        let found = forerun_models::kernels::threads::with(threads, || measure::case(&name, time))
+            .map_err(Failure::from_error)?;
+        let Some(found) = found else {
+            let help = format!("the cases are {}", measure::CASES.join(", "));
+            return Err(Failure::new(format!("{name} is no case"), help));
+        };
+        let speed =
+            if found.operations > 0.0 { format!("{:8.1} GFLOP/s", found.gflops()) } else { String::new() };
+        tell(&format!("{:20} {:9.3} ms {speed}", found.name, found.ms));
+        out.insert(name, serde_json::json!({ "ms": found.ms, "gflops": found.gflops() }));
+    }
+    Ok(Value::Object(out))
+}
+
+/// Writes weights, inputs and outputs of a pass of the tiny network for another library to compare itself with.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn dump_kernels(path: &std::path::Path) -> Result<(), Failure> {
+    measure::dump(path).map_err(Failure::from_error)
 }
 
 /// Frames that are imagined for a measurement.

@@ -10,6 +10,7 @@ pub mod dreamer;
 pub mod frame;
 #[macro_use]
 pub mod kernels;
+pub mod measure;
 pub mod nn;
 pub mod optim;
 pub mod policy;

@@ -118,7 +118,7 @@ unsafe fn matmul_into(a: View<'_>, b: View<'_>, target: Target, add: bool) {
 ///
 /// # Safety
 /// `c` must point to a matrix of `a.rows() x b.cols()` that nobody else touches meanwhile.
-unsafe fn f32_block(a: View<'_>, b: View<'_>, c: Target, add: bool) {
+pub(super) unsafe fn f32_block(a: View<'_>, b: View<'_>, c: Target, add: bool) {
     // SAFETY: `View` holds only matrices inside their slices; `c` is promised by the caller.
     unsafe {
         gemm::gemm(

@@ -11,6 +11,8 @@ mod multiversion;
 pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod bf16;
+pub mod channel_norm;
+pub mod conv;
 pub mod elementwise;
 pub mod gemm;
 pub mod math;

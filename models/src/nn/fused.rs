@@ -12,7 +12,7 @@ use super::ops::QK_EPS;
 use crate::kernels::attention::{self, Heads, Time, Turn, Turns};
 use crate::kernels::norm::{self, Groups};
 use crate::kernels::warp::Warp;
-use crate::kernels::{elementwise, gemm};
+use crate::kernels::{channel_norm, conv, elementwise, gemm};
 
 /// Whether the kernels can take all these tensors.
 pub(super) fn usable(tensors: &[&Tensor]) -> bool {
@@ -53,6 +53,40 @@ fn read<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]) ->
         *s = g.get()?;
     }
     Ok(f(slices))
+}
+
+/// See [`super::ops::conv_frames`]; gives no gradient.
+pub(super) fn conv_frames(
+    x: &Tensor,
+    taps: &[Tensor],
+    bias: &Tensor,
+    plan: &[Vec<(usize, usize)>],
+    shape: conv::Conv,
+) -> Result<Tensor> {
+    let (x, bias) = (Read::of(x), Read::of(bias));
+    let guards: Vec<Read<'_>> = taps.iter().map(Read::of).collect();
+    let taps = guards.iter().map(Read::get).collect::<Result<Vec<_>>>()?;
+    let values = conv::conv_frames(x.get()?, &taps, Some(bias.get()?), plan, shape);
+    let (rows, columns) = shape.result();
+    Tensor::from_vec(values, (plan.len(), shape.outputs, rows, columns), &Device::Cpu)
+}
+
+/// See [`super::ops::channel_norm`]; gives no gradient.
+pub(super) fn channel_norm(x: &Tensor, gamma: &Tensor, then_silu: bool) -> Result<Tensor> {
+    let (n, channels, pixels) = x.dims3()?;
+    let values = read([x, gamma], |[x, gamma]| {
+        let mut y = vec![0.0; x.len()];
+        channel_norm::channel_norm(x, gamma, (n, channels, pixels), then_silu, &mut y);
+        y
+    })?;
+    tensor(values, x)
+}
+
+/// See [`super::ops::conv2d`]; gives no gradient.
+pub(super) fn conv2d(x: &Tensor, w: &Tensor, shape: conv::Conv) -> Result<Tensor> {
+    let values = read([x, w], |[x, w]| conv::conv2d(x, w, shape))?;
+    let (rows, columns) = shape.result();
+    Tensor::from_vec(values, (x.dim(0)?, shape.outputs, rows, columns), &Device::Cpu)
 }
 
 fn tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {

@@ -8,6 +8,7 @@ use candle_core::{D, Result, Tensor};
 pub use super::rope::{RopeTable, rope_axial_2d, rope_table};
 pub use super::time_cache::TimeCache;
 use super::{fused, stock};
+use crate::kernels::conv::Conv;
 use crate::kernels::warp::Warp;
 
 /// Epsilon of the RMS norm of queries and keys.
@@ -84,6 +85,82 @@ pub fn warp(x: &Tensor, field: &Tensor, shape: Warp) -> Result<Tensor> {
         candle_core::bail!("warp gives no gradient to its pictures; detach them");
     }
     if fused::usable(&[x, field]) { fused::warp(x, field, shape) } else { stock::warp(x, field, shape) }
+}
+
+/// Pictures `x [N, C, H, W]` filtered with `w [O, C, kh, kw]`: `[N, O, rows, columns]`.
+///
+/// Where something is differentiated, candle's own operation does it.
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together.
+pub fn conv2d(x: &Tensor, w: &Tensor, padding: usize, stride: usize) -> Result<Tensor> {
+    let (n, inputs, height, width) = x.dims4()?;
+    let (outputs, taken, down, right) = w.dims4()?;
+    let shape = Conv { inputs, outputs, height, width, kernel: (down, right), stride, padding };
+    let fits = taken == inputs && stride > 0 && shape.result().0 > 0 && shape.result().1 > 0;
+    let empty = n * inputs * outputs * down * right == 0;
+    if !fits || empty || x.track_op() || w.track_op() || !fused::usable(&[x, w]) {
+        return x.conv2d(w, padding, stride, 1, 1);
+    }
+    fused::conv2d(x, w, shape)
+}
+
+/// A convolution over space and time as sums of filtered pictures: result `i` is `bias [O]` plus, for every
+/// `(picture, tap)` of `plan[i]`, that picture of `x [N, C, H, W]` filtered with that one of `taps`, each
+/// `[O, C, kh, kw]`. Gives `[plan.len(), O, rows, columns]`; `None` where the kernel does not serve (other devices and
+/// formats, a gradient that is wanted), and the caller has to add up by itself.
+///
+/// # Errors
+/// When shapes do not fit together.
+pub fn conv_frames(
+    x: &Tensor,
+    taps: &[Tensor],
+    bias: &Tensor,
+    plan: &[Vec<(usize, usize)>],
+    padding: usize,
+    stride: usize,
+) -> Result<Option<Tensor>> {
+    let (n, inputs, height, width) = x.dims4()?;
+    let Some((outputs, taken, down, right)) = taps.first().map(Tensor::dims4).transpose()? else {
+        candle_core::bail!("conv_frames: no taps");
+    };
+    let alike = taps.iter().all(|tap| tap.dims() == [outputs, taken, down, right]);
+    if !alike || taken != inputs || bias.elem_count() != outputs {
+        candle_core::bail!("conv_frames: taps, bias and pictures {:?} do not fit together", x.dims());
+    }
+    if plan.iter().flatten().any(|(picture, tap)| *picture >= n || *tap >= taps.len()) {
+        candle_core::bail!("conv_frames: the plan names pictures or taps that are not there");
+    }
+    let shape = Conv { inputs, outputs, height, width, kernel: (down, right), stride, padding };
+    let empty = n * inputs * outputs * down * right * height * width * stride == 0 || plan.is_empty();
+    if empty || shape.result().0 == 0 || shape.result().1 == 0 {
+        return Ok(None);
+    }
+    let all = || taps.iter().chain([x, bias]);
+    if all().any(Tensor::track_op) || !all().all(|t| fused::usable(&[t])) {
+        return Ok(None);
+    }
+    fused::conv_frames(x, taps, bias, plan, shape).map(Some)
+}
+
+/// Brings the channels of each place of `x [N, C, P]` to length 1, times `gamma [C]`, and sends them through SiLU with
+/// `then_silu`. A length below 1e-12 counts as 1e-12. Lengths are taken in f32.
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together.
+pub fn channel_norm(x: &Tensor, gamma: &Tensor, then_silu: bool) -> Result<Tensor> {
+    let (_, channels, _) = x.dims3()?;
+    if gamma.elem_count() != channels {
+        candle_core::bail!("channel_norm: {:?} channels, {:?} gammas", x.dims(), gamma.dims());
+    }
+    if !x.track_op() && !gamma.track_op() && fused::usable(&[x, gamma]) && x.elem_count() > 0 {
+        return fused::channel_norm(x, gamma, then_silu);
+    }
+    let wide = x.to_dtype(candle_core::DType::F32)?;
+    let length = wide.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
+    let gamma = gamma.reshape((channels, 1))?;
+    let y = wide.broadcast_div(&length)?.to_dtype(x.dtype())?.broadcast_mul(&gamma)?;
+    if then_silu { y.silu() } else { Ok(y) }
 }
 
 /// `silu(a) * b` for `ab [.., 2F]`, `a` being the first `F` columns (Shazeer 2020,

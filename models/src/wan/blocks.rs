@@ -1,9 +1,9 @@
 //! Residual block, attention block and the middle of encoder and decoder.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Conv2d, Module, VarBuilder};
+use candle_nn::VarBuilder;
 
-use super::conv::{CausalConv3d, ChannelNorm};
+use super::conv::{CausalConv3d, ChannelNorm, PictureConv};
 use super::memory::Memory;
 use crate::common::{Mask, attention};
 
@@ -32,8 +32,8 @@ impl ResidualBlock {
     }
 
     pub fn forward(&self, x: &Tensor, memory: &mut Memory) -> Result<Tensor> {
-        let inner = self.conv1.forward(&self.norm1.forward(x)?.silu()?, memory)?;
-        let inner = self.conv2.forward(&self.norm2.forward(&inner)?.silu()?, memory)?;
+        let inner = self.conv1.forward(&self.norm1.forward_silu(x)?, memory)?;
+        let inner = self.conv2.forward(&self.norm2.forward_silu(&inner)?, memory)?;
         match &self.shortcut {
             Some(shortcut) => inner + shortcut.filter(x, 0)?,
             None => inner + x,
@@ -44,16 +44,13 @@ impl ResidualBlock {
 /// Attention of one head over the pixels of each frame by itself.
 struct AttentionBlock {
     norm: ChannelNorm,
-    to_qkv: Conv2d,
-    proj: Conv2d,
+    to_qkv: PictureConv,
+    proj: PictureConv,
 }
 
 impl AttentionBlock {
     fn new(channels: usize, vb: VarBuilder<'_>) -> Result<Self> {
-        let pixelwise = |outputs: usize, vb: VarBuilder<'_>| -> Result<Conv2d> {
-            let weight = vb.get((outputs, channels, 1, 1), "weight")?;
-            Ok(Conv2d::new(weight, Some(vb.get(outputs, "bias")?), Default::default()))
-        };
+        let pixelwise = |outputs: usize, vb: VarBuilder<'_>| PictureConv::new(channels, outputs, 1, 0, 1, vb);
         Ok(Self {
             norm: ChannelNorm::new(channels, 2, vb.pp("norm"))?,
             to_qkv: pixelwise(3 * channels, vb.pp("to_qkv"))?,
@@ -112,6 +109,6 @@ impl Head {
     }
 
     pub fn forward(&self, x: &Tensor, memory: &mut Memory) -> Result<Tensor> {
-        self.conv.forward(&self.norm.forward(x)?.silu()?, memory)
+        self.conv.forward(&self.norm.forward_silu(x)?, memory)
     }
 }

@@ -1,12 +1,13 @@
 //! Causal 3-D convolution as a sum of 2-D convolutions over the taps in time, and the norm used between them.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::memory::{Memory, Slot};
+use crate::nn::ops::{channel_norm, conv_frames, conv2d};
 
 /// A convolution over time and space that never looks ahead: all its padding in time is in front.
-pub(super) struct CausalConv3d {
+pub(crate) struct CausalConv3d {
     /// One 2-D kernel [out, in, kh, kw] per tap in time, oldest first.
     taps: Vec<Tensor>,
     bias: Tensor,
@@ -70,6 +71,9 @@ impl CausalConv3d {
             candle_core::bail!("{frames} frames are too few for a kernel of {} frames", self.taps.len());
         };
         let outputs = span / self.time_stride + 1;
+        if let Some(done) = self.at_once(x, zeros, outputs)? {
+            return Ok(done);
+        }
         let mut sum: Option<Tensor> = None;
         for (k, tap) in self.taps.iter().enumerate() {
             // Result frame o reads frame o * stride + k - zeros; the first few may fall into the dark.
@@ -80,7 +84,7 @@ impl CausalConv3d {
             let start = dark * self.time_stride + k - zeros;
             let frames = self.every(x, start, outputs - dark)?;
             // [B, t, C, H, W] -> [B·t, C, H, W]
-            let filtered = frames.flatten_to(1)?.conv2d(tap, self.space_padding, 1, 1, 1)?;
+            let filtered = conv2d(&frames.flatten_to(1)?, tap, self.space_padding, 1)?;
             let (_, channels, height, width) = filtered.dims4()?;
             let filtered = filtered.reshape((batch, outputs - dark, channels, height, width))?;
             let filtered = if dark > 0 { filtered.pad_with_zeros(1, dark, 0)? } else { filtered };
@@ -95,6 +99,26 @@ impl CausalConv3d {
         }
     }
 
+    /// All taps in one pass, where the kernel serves; the frames before the clip are left out of the sums.
+    fn at_once(&self, x: &Tensor, zeros: usize, outputs: usize) -> Result<Option<Tensor>> {
+        let (batch, frames, _, _, _) = x.dims5()?;
+        let mut plan = Vec::with_capacity(batch * outputs);
+        for b in 0..batch {
+            for o in 0..outputs {
+                let seen = (0..self.taps.len()).filter_map(|k| {
+                    let frame = (o * self.time_stride + k).checked_sub(zeros)?;
+                    Some((b * frames + frame, k))
+                });
+                plan.push(seen.collect());
+            }
+        }
+        let pictures = x.flatten_to(1)?;
+        let done = conv_frames(&pictures, &self.taps, &self.bias, &plan, self.space_padding, 1)?;
+        let Some(done) = done else { return Ok(None) };
+        let (_, channels, height, width) = done.dims4()?;
+        done.reshape((batch, outputs, channels, height, width)).map(Some)
+    }
+
     /// `count` frames from `start`, one stride apart.
     fn every(&self, x: &Tensor, start: usize, count: usize) -> Result<Tensor> {
         if self.time_stride == 1 {
@@ -102,6 +126,35 @@ impl CausalConv3d {
         }
         let places: Vec<u32> = (0..count).map(|i| (start + i * self.time_stride) as u32).collect();
         x.index_select(&Tensor::from_vec(places, count, x.device())?, 1)
+    }
+}
+
+/// A convolution over each picture [N, C, H, W], with a bias.
+pub(super) struct PictureConv {
+    weight: Tensor,
+    bias: Tensor,
+    padding: usize,
+    stride: usize,
+}
+
+impl PictureConv {
+    /// Kernel `side` x `side`.
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        side: usize,
+        padding: usize,
+        stride: usize,
+        vb: VarBuilder<'_>,
+    ) -> Result<Self> {
+        let weight = vb.get((outputs, inputs, side, side), "weight")?;
+        let bias = vb.get(outputs, "bias")?.reshape((1, outputs, 1, 1))?;
+        Ok(Self { weight, bias, padding, stride })
+    }
+
+    /// [N, C, H, W] to [N, outputs, rows, columns].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        conv2d(&x.contiguous()?, &self.weight, self.padding, self.stride)?.broadcast_add(&self.bias)
     }
 }
 
@@ -115,15 +168,24 @@ impl ChannelNorm {
     /// Reads `gamma`, stored as [C, 1, 1, 1] for clips or [C, 1, 1] for pictures.
     pub fn new(channels: usize, trailing: usize, vb: VarBuilder<'_>) -> Result<Self> {
         let shape: Vec<usize> = std::iter::once(channels).chain(std::iter::repeat_n(1, trailing)).collect();
-        let gamma = vb.get(shape, "gamma")?.reshape((channels, 1, 1))?;
+        let gamma = vb.get(shape, "gamma")?.reshape(channels)?;
         Ok(Self { gamma: (gamma * (channels as f64).sqrt())? })
     }
 
     /// Normalises the channels of `x` [B, T, C, H, W]. Lengths are taken in f32.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let wide = x.to_dtype(DType::F32)?;
-        let length = wide.sqr()?.sum_keepdim(2)?.sqrt()?.maximum(1e-12)?;
-        wide.broadcast_div(&length)?.to_dtype(x.dtype())?.broadcast_mul(&self.gamma)
+        self.apply(x, false)
+    }
+
+    /// [`ChannelNorm::forward`] and SiLU behind it.
+    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        self.apply(x, true)
+    }
+
+    fn apply(&self, x: &Tensor, then_silu: bool) -> Result<Tensor> {
+        let (batch, frames, channels, height, width) = x.dims5()?;
+        let flat = x.reshape((batch * frames, channels, height * width))?;
+        channel_norm(&flat, &self.gamma, then_silu)?.reshape(x.shape())
     }
 }
 
@@ -131,7 +193,7 @@ impl ChannelNorm {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use candle_nn::VarMap;
 
     fn random(seed: f64, shape: &[usize]) -> Tensor {

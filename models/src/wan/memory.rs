@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 /// State of one layer.
 #[derive(Default)]
-pub(super) enum Slot {
+pub(crate) enum Slot {
     /// Nothing has passed yet.
     #[default]
     Empty,
@@ -16,7 +16,7 @@ pub(super) enum Slot {
 
 /// The states of all layers, in the order in which a pass meets them.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     slots: Vec<Slot>,
     next: usize,
 }

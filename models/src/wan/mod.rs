@@ -5,7 +5,7 @@
 //! Inside, activations are frames first, [B, T, C, H, W]: a frame is then a plain picture for conv2d.
 
 mod blocks;
-mod conv;
+pub(crate) mod conv;
 mod decoder;
 mod encoder;
 mod memory;

@@ -1,30 +1,24 @@
 //! Halving and doubling the size in space, and in time.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, Module, VarBuilder};
+use candle_nn::VarBuilder;
 
-use super::conv::CausalConv3d;
+use super::conv::{CausalConv3d, PictureConv};
 use super::memory::{Memory, Slot};
-
-fn picture_conv(inputs: usize, outputs: usize, config: Conv2dConfig, vb: VarBuilder<'_>) -> Result<Conv2d> {
-    let weight = vb.get((outputs, inputs, 3, 3), "weight")?;
-    Ok(Conv2d::new(weight, Some(vb.get(outputs, "bias")?), config))
-}
 
 /// Halves height and width; with `time`, the number of frames too.
 pub(super) struct Downsample {
-    conv: Conv2d,
+    conv: PictureConv,
     time: Option<CausalConv3d>,
 }
 
 impl Downsample {
     pub fn new(channels: usize, with_time: bool, vb: VarBuilder<'_>) -> Result<Self> {
-        let config = Conv2dConfig { stride: 2, ..Default::default() };
         let time = match with_time {
             true => Some(CausalConv3d::time(channels, channels, 2, vb.pp("time_conv"))?),
             false => None,
         };
-        Ok(Self { conv: picture_conv(channels, channels, config, vb.pp("resample.1"))?, time })
+        Ok(Self { conv: PictureConv::new(channels, channels, 3, 0, 2, vb.pp("resample.1"))?, time })
     }
 
     pub fn forward(&self, x: &Tensor, memory: &mut Memory) -> Result<Tensor> {
@@ -45,18 +39,17 @@ impl Downsample {
 
 /// Doubles height and width; with `time`, the number of frames too.
 pub(super) struct Upsample {
-    conv: Conv2d,
+    conv: PictureConv,
     time: Option<CausalConv3d>,
 }
 
 impl Upsample {
     pub fn new(channels: usize, outputs: usize, with_time: bool, vb: VarBuilder<'_>) -> Result<Self> {
-        let config = Conv2dConfig { padding: 1, ..Default::default() };
         let time = match with_time {
             true => Some(CausalConv3d::time(channels, 2 * channels, 1, vb.pp("time_conv"))?),
             false => None,
         };
-        Ok(Self { conv: picture_conv(channels, outputs, config, vb.pp("resample.1"))?, time })
+        Ok(Self { conv: PictureConv::new(channels, outputs, 3, 1, 1, vb.pp("resample.1"))?, time })
     }
 
     pub fn forward(&self, x: &Tensor, memory: &mut Memory) -> Result<Tensor> {

@@ -21,6 +21,21 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 6.0)]
         seconds: f64,
     },
+    /// The parts that networks are made of; `benches/reference/torch_bench.py` does the same in PyTorch
+    Kernels {
+        /// Only these cases; all when absent
+        #[arg(long = "case", value_name = "CASE")]
+        cases: Vec<String>,
+        /// Seconds a case
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+        /// Threads; all cores when absent
+        #[arg(long)]
+        threads: Option<usize>,
+        /// Instead of measuring, write weights, inputs and outputs of a pass to this safetensors file
+        #[arg(long, value_name = "FILE")]
+        dump: Option<std::path::PathBuf>,
+    },
     /// First frame, frames a second, and eight futures at once
     Imagine {
         /// Model folder or name
@@ -39,6 +54,16 @@ pub(super) fn run(command: Command) -> Answer {
                 .map_err(|error| Failure::new(error.to_string(), ""))?;
             print_window(&value);
             return Ok(value);
+        }
+        Command::Kernels { dump: Some(file), .. } => {
+            forerun::bench::dump_kernels(&file)?;
+            println!("wrote {}", file.display());
+            return Ok(Value::Null);
+        }
+        Command::Kernels { cases, seconds, threads, dump: None } => {
+            let time = Duration::from_secs_f64(seconds.clamp(0.0, 600.0));
+            let tell = |line: &str| println!("{line}");
+            return Ok(forerun::bench::kernels(&cases, time, threads.unwrap_or(0), tell)?);
         }
         Command::Camera => forerun::bench::camera(Duration::from_secs(5))?,
         Command::Record => forerun::bench::record()?,

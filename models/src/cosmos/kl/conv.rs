@@ -3,6 +3,8 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
+use crate::nn::ops::{conv_frames, conv2d};
+
 /// A convolution with a kernel over space (1×3×3), over time (3×1×1) or over neither.
 pub(super) struct Conv {
     /// One 2-D kernel [out, in, kh, kw] per tap in time, oldest first.
@@ -57,6 +59,18 @@ impl Conv {
             candle_core::bail!("{} frames are too few for a kernel of {}", x.dim(1)?, self.taps.len());
         };
         let outputs = span / self.time_stride + 1;
+        let (whole, frames) = (x.flatten_to(1)?.contiguous()?, x.dim(1)?);
+        let sees = |b: usize, o: usize| {
+            (0..self.taps.len()).map(|k| (b * frames + o * self.time_stride + k, k)).collect::<Vec<_>>()
+        };
+        let plan: Vec<_> = (0..batch).flat_map(|b| (0..outputs).map(move |o| (b, o))).collect();
+        let plan: Vec<_> = plan.into_iter().map(|(b, o)| sees(b, o)).collect();
+        if let Some(sum) =
+            conv_frames(&whole, &self.taps, &self.bias, &plan, self.padding, self.space_stride)?
+        {
+            let (_, channels, height, width) = sum.dims4()?;
+            return sum.reshape((batch, outputs, channels, height, width));
+        }
         let mut sum: Option<Tensor> = None;
         for (k, tap) in self.taps.iter().enumerate() {
             let places: Vec<u32> = (0..outputs).map(|i| (i * self.time_stride + k) as u32).collect();
@@ -65,7 +79,7 @@ impl Conv {
                 _ => x.index_select(&Tensor::from_vec(places, outputs, x.device())?, 1)?,
             };
             // [B, t, C, H, W] -> [B·t, C, H, W]
-            let part = frames.flatten_to(1)?.conv2d(tap, self.padding, self.space_stride, 1, 1)?;
+            let part = conv2d(&frames.flatten_to(1)?, tap, self.padding, self.space_stride)?;
             sum = Some(match sum {
                 None => part,
                 Some(before) => (before + part)?,
