@@ -2,6 +2,8 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use crate::nn::ops;
+
 /// Scores that may be in memory at one time (elements): 256 MB in f32.
 const SCORE_BUDGET: usize = 64 << 20;
 
@@ -21,6 +23,9 @@ pub enum Mask<'a> {
 /// `q` is [B, H, N, D], `k` and `v` are [B, H, M, D]; the result is [B, H, N, D] in the type of `q`.
 /// The softmax runs in f32 whatever the type of the inputs.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: Mask<'_>) -> Result<Tensor> {
+    if let Some(made) = ops::attend(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, scale, &mask)? {
+        return Ok(made);
+    }
     let (batch, heads, queries, _) = q.dims4()?;
     let keys = k.dim(2)?;
     let keys_t = k.transpose(2, 3)?.contiguous()?;

@@ -9,6 +9,8 @@ use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::{DType, Device, Module, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::nn::ops;
+
 /// How the weights of large linear layers are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,6 +116,11 @@ impl Linear {
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.weight {
+            Weight::Plain(weight)
+                if weight.dtype() == DType::F32 && x.dtype() == DType::F32 && x.rank() > 0 =>
+            {
+                ops::linear(&x.contiguous()?, weight, self.bias.as_ref())
+            }
             // candle's own layer knows how to fold leading dimensions into one product.
             Weight::Plain(weight) => candle_nn::Linear::new(weight.clone(), self.bias.clone()).forward(x),
             Weight::Quantised(weight, _) => {

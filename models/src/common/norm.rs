@@ -3,6 +3,8 @@
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
 
+use crate::nn::ops;
+
 /// RMSNorm with a learned weight (Zhang and Sennrich 2019): `x / sqrt(mean(x²) + eps) * weight`.
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
@@ -18,6 +20,9 @@ impl RmsNorm {
 
     /// Normalises the last dimension of `x`. Statistics are taken in f32, the result has the type of `x`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.dtype() == DType::F32 && self.weight.dtype() == DType::F32 {
+            return ops::rms_norm(&x.contiguous()?, &self.weight, self.eps);
+        }
         let wide = x.to_dtype(DType::F32)?;
         let mean_square = wide.sqr()?.mean_keepdim(D::Minus1)?;
         let unit = wide.broadcast_div(&(mean_square + self.eps)?.sqrt()?)?;

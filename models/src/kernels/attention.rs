@@ -201,7 +201,7 @@ fn prepare_rows_backward_body<const FMA: bool>(
 }
 
 multiversion! {
-    fn softmax_rows(scores: &mut [f32], width: usize) = softmax_body;
+    pub(super) fn softmax_rows(scores: &mut [f32], width: usize) = softmax_body;
     fn softmax_rows_backward(p: &[f32], dp: &mut [f32], width: usize) = softmax_backward_body;
     fn prepare_rows(qkv: &[f32], width: usize, at: usize, gain: &[f32], turns: Turns<'_>, eps: f32,
         scale: f32, out: &mut [f32]) = prepare_rows_body;

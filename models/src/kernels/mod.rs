@@ -8,6 +8,7 @@
 #[macro_use]
 mod multiversion;
 
+pub mod attend;
 pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod bf16;

@@ -9,6 +9,8 @@ use candle_core::{
 
 use super::RopeTable;
 use super::ops::QK_EPS;
+use crate::common::Mask;
+use crate::kernels::attend::{self, Attend, Seen};
 use crate::kernels::attention::{self, Heads, Time, Turn, Turns};
 use crate::kernels::norm::{self, Groups};
 use crate::kernels::warp::Warp;
@@ -53,6 +55,33 @@ fn read<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]) ->
         *s = g.get()?;
     }
     Ok(f(slices))
+}
+
+/// See [`super::ops::attend`]; gives no gradient. The bias is contiguous and broadcasts to [B, H, N, M].
+pub(super) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32, mask: &Mask<'_>) -> Result<Tensor> {
+    let (batch, heads, queries, width) = q.dims4()?;
+    let (keys, values) = (k.dim(2)?, v.dim(3)?);
+    let shape = Attend { groups: batch * heads, queries, keys, width, values };
+    let (q, k, v) = (Read::of(q), Read::of(k), Read::of(v));
+    let run = |seen: Seen<'_>| -> Result<Vec<f32>> {
+        Ok(attend::attend(q.get()?, k.get()?, v.get()?, shape, scale, seen))
+    };
+    let made = match mask {
+        Mask::None => run(Seen::All),
+        Mask::Causal => run(Seen::Causal),
+        Mask::Bias(bias) => {
+            let (b, h, n, m) = bias.dims4()?;
+            if m != keys || (b != 1 && b != batch) || (h != 1 && h != heads) || (n != 1 && n != queries) {
+                candle_core::bail!("attend: the bias {:?} does not fit", bias.dims());
+            }
+            let (by_clip, by_head) = (if b == 1 { 0 } else { h * n * m }, if h == 1 { 0 } else { n * m });
+            let starts: Vec<usize> =
+                (0..batch * heads).map(|g| g / heads * by_clip + g % heads * by_head).collect();
+            let data = Read::of(bias);
+            run(Seen::Bias { data: data.get()?, starts: &starts, row: if n == 1 { 0 } else { keys } })
+        }
+    }?;
+    Tensor::from_vec(made, (batch, heads, queries, values), &Device::Cpu)
 }
 
 /// See [`super::ops::conv_frames`]; gives no gradient.

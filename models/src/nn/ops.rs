@@ -8,6 +8,7 @@ use candle_core::{D, Result, Tensor};
 pub use super::rope::{RopeTable, rope_axial_2d, rope_table};
 pub use super::time_cache::TimeCache;
 use super::{fused, stock};
+use crate::common::Mask;
 use crate::kernels::conv::Conv;
 use crate::kernels::warp::Warp;
 
@@ -85,6 +86,27 @@ pub fn warp(x: &Tensor, field: &Tensor, shape: Warp) -> Result<Tensor> {
         candle_core::bail!("warp gives no gradient to its pictures; detach them");
     }
     if fused::usable(&[x, field]) { fused::warp(x, field, shape) } else { stock::warp(x, field, shape) }
+}
+
+/// `softmax(scale q k^T + mask) v` for `q [B, H, N, D]`, `k [B, H, M, D]` and `v [B, H, M, E]`: `[B, H, N, E]`; `None`
+/// where the kernel does not serve (other devices and formats, a gradient that is wanted).
+///
+/// # Errors
+/// When shapes do not fit together.
+pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: &Mask<'_>) -> Result<Option<Tensor>> {
+    let ((b, h, _, d), (kb, kh, m, kd), (vb, vh, vm, _)) = (q.dims4()?, k.dims4()?, v.dims4()?);
+    if (b, h, d) != (kb, kh, kd) || (b, h, m) != (vb, vh, vm) {
+        candle_core::bail!("attend: {:?}, {:?} and {:?} do not fit together", q.dims(), k.dims(), v.dims());
+    }
+    let bias = match mask {
+        Mask::Bias(bias) => Some(*bias),
+        _ => None,
+    };
+    let all = || [q, k, v].into_iter().chain(bias);
+    if all().any(Tensor::track_op) || !all().all(|t| fused::usable(&[t])) {
+        return Ok(None);
+    }
+    fused::attend(q, k, v, scale as f32, mask).map(Some)
 }
 
 /// Pictures `x [N, C, H, W]` filtered with `w [O, C, kh, kw]`: `[N, O, rows, columns]`.
