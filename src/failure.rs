@@ -1,5 +1,6 @@
 //! The error that a person reads: one sentence what is wrong, one what to do.
 
+use std::any::Any;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
@@ -34,6 +35,17 @@ impl Failure {
         }
     }
 
+    /// What the panic of a thread means: a bug of ours, with what it said.
+    pub fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        let said = panic.downcast_ref::<&str>().copied();
+        let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let said = said.unwrap_or("it stopped without a reason");
+        Self::new(
+            format!("This is a bug in Forerun: {said}."),
+            "Nothing was lost; try again, and report it with the log.",
+        )
+    }
+
     /// What an input or output error on `path` means. `doing` completes "Could not …": `read`, `write`, `make`.
     pub fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
         let shown = path.display();
@@ -50,8 +62,19 @@ impl Failure {
     }
 }
 
+/// Does `work`; a panic in it is a failure like any other, so that whoever waits for the answer gets one. What `work`
+/// shares with others must guard itself (locks that recover, channels): nothing is unwound but `work`.
+///
+/// # Errors
+/// Those of `work`, and [`Failure::of_panic`].
+pub fn caught<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Failure::of_panic(panic.as_ref())))
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic, clippy::expect_used)]
     use super::*;
 
     #[test]
@@ -65,5 +88,15 @@ mod tests {
     #[test]
     fn without_advice_the_text_is_the_message() {
         assert_eq!(Failure::from_error("a. b.").text(), "a. b.");
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_with_what_it_said() {
+        assert_eq!(caught(|| Ok(3)), Ok(3));
+        let failure = caught::<()>(|| panic!("joint {} of 6", 9)).expect_err("it panicked");
+        assert!(failure.text().contains("joint 9 of 6"), "{failure}");
+        let silent = caught::<()>(|| std::panic::panic_any(7)).expect_err("it panicked");
+        assert!(silent.text().contains("without a reason"), "{silent}");
+        assert_eq!(caught::<()>(|| Err(failure.clone())), Err(failure));
     }
 }

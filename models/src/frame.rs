@@ -38,4 +38,45 @@ impl Frame {
         let i = (y * self.width + x) * 3;
         Some([*self.data.get(i)?, *self.data.get(i + 1)?, *self.data.get(i + 2)?])
     }
+
+    /// The picture as R G B A with A = 255, each pixel as a square of `scale` by `scale`.
+    pub fn rgba(&self, scale: usize) -> Vec<u8> {
+        let line = self.width * scale * 4;
+        let mut out = vec![255; line * self.height * scale];
+        let rows = self.data.chunks_exact((self.width * 3).max(1));
+        for (row, block) in rows.zip(out.chunks_exact_mut((line * scale).max(1))) {
+            let (first, others) = block.split_at_mut(line);
+            if scale == 1 {
+                for (from, to) in row.chunks_exact(3).zip(first.chunks_exact_mut(4)) {
+                    if let ([r, g, b], [x, y, z, _]) = (from, to) {
+                        (*x, *y, *z) = (*r, *g, *b);
+                    }
+                }
+            } else {
+                for (from, to) in row.chunks_exact(3).zip(first.chunks_exact_mut(4 * scale)) {
+                    for pixel in to.chunks_exact_mut(4) {
+                        pixel.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                    }
+                }
+            }
+            others.chunks_exact_mut(line.max(1)).for_each(|line| line.copy_from_slice(first));
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pixel_becomes_a_square() {
+        let frame = Frame { width: 2, height: 2, data: vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] };
+        let small = [1, 2, 3, 255, 4, 5, 6, 255, 7, 8, 9, 255, 10, 11, 12, 255];
+        assert_eq!(frame.rgba(1), small);
+        let row = [1, 2, 3, 255, 1, 2, 3, 255, 4, 5, 6, 255, 4, 5, 6, 255];
+        let below = row.map(|v| if v == 255 { v } else { v + 6 });
+        assert_eq!(frame.rgba(2), [row, row, below, below].concat());
+        assert!(Frame { width: 0, height: 0, data: Vec::new() }.rgba(3).is_empty());
+    }
 }

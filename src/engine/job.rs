@@ -1,6 +1,5 @@
 //! What every job has: a way to stop it, a way to tell how far it is, and an end that is whole or none.
 
-use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -147,21 +146,10 @@ pub fn run_body(context: &JobContext, body: impl FnOnce(&JobContext) -> Result<S
         Ok(Err(JobEnd::Failed(failure))) => {
             Event::Failed { job, message: failure.message, advice: failure.advice }
         }
-        Err(panic) => Event::Failed {
-            job,
-            message: format!("This is a bug in Forerun: {}.", panic_text(panic.as_ref())),
-            advice: "Nothing was lost; try again, and report it with the log.".into(),
-        },
-    }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text
-    } else {
-        "a job stopped without a reason"
+        Err(panic) => {
+            let Failure { message, advice } = Failure::of_panic(panic.as_ref());
+            Event::Failed { job, message, advice }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use eframe::egui::{ColorImage, Context};
+use forerun::failure::{Failure, caught};
 
 use crate::log::Level;
 use crate::message::Message;
@@ -103,16 +104,23 @@ impl Background {
         self.saver.try_send((path, state)).is_ok()
     }
 
-    /// Runs `work` on a thread of its own; its message comes back to the app.
-    pub fn run(&self, ctx: &Context, name: &str, work: impl FnOnce() -> Option<Message> + Send + 'static) {
+    /// Runs `work` on a thread of its own; its message comes back to the app. A panic in it is told to the person; work
+    /// that somebody waits for catches its own ([`caught`]) and answers. `false` when no thread could be started.
+    pub fn run(
+        &self,
+        ctx: &Context,
+        name: &str,
+        work: impl FnOnce() -> Option<Message> + Send + 'static,
+    ) -> bool {
         let (sender, ctx) = (self.sender.clone(), ctx.clone());
         let body = move || {
-            if let Some(message) = work() {
+            let told = |failure: Failure| Some(Message::Tell(Level::Error, failure.text()));
+            if let Some(message) = caught(|| Ok(work())).unwrap_or_else(told) {
                 let _ = sender.send(message);
                 ctx.request_repaint();
             }
         };
-        let _ = std::thread::Builder::new().name(name.into()).spawn(body);
+        std::thread::Builder::new().name(name.into()).spawn(body).is_ok()
     }
 
     /// Asks for pictures or a clip.
@@ -187,9 +195,25 @@ fn write_pasted(image: &ColorImage, folder: &std::path::Path) -> Result<PathBuf,
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
     use eframe::egui::Color32;
+
+    #[test]
+    fn a_panic_in_the_background_is_told() {
+        let ctx = Context::default();
+        let background = Background::new(&ctx, Arc::new(DesktopPicker), String::new());
+        assert!(background.run(&ctx, "test", || panic!("no such row")));
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let told = std::iter::from_fn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            (std::time::Instant::now() < until).then(|| background.try_recv())
+        });
+        let Some(Message::Tell(Level::Error, text)) = told.flatten().next() else {
+            panic!("nothing was told")
+        };
+        assert!(text.contains("no such row"), "{text}");
+    }
 
     #[test]
     fn a_pasted_picture_becomes_a_file() {

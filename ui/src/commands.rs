@@ -143,6 +143,8 @@ pub enum Command {
     AddChosen,
     /// Lay the virtual world beside the selected future.
     AddWorld,
+    /// Open what the selected pane shows once more.
+    RetryPane,
     /// Imagine from here, otherwise.
     BranchFrom,
     /// Imagine the chosen future again from its record.
@@ -307,6 +309,7 @@ impl Command {
             Self::ToggleNumbers => &c.toggle_numbers,
             Self::AddChosen => &c.add_chosen,
             Self::AddWorld => &c.add_world,
+            Self::RetryPane => &c.retry_pane,
             Self::BranchFrom => &c.branch_from,
             Self::ImagineAgain => &c.imagine_again,
             Self::RenameFuture => &c.rename_future,
@@ -411,6 +414,7 @@ impl Command {
             Self::ToggleNumbers => vec![bare(none, Key::N)],
             Self::AddChosen => vec![bare(none, Key::Enter)],
             Self::AddWorld => vec![bare(none, Key::W)],
+            Self::RetryPane => vec![bare(none, Key::R)],
             Self::BranchFrom => vec![with(CTRL_SHIFT, Key::B)],
             Self::ImagineAgain => vec![with(CTRL_SHIFT, Key::R)],
             Self::RenameFuture => vec![bare(none, Key::F2)],
@@ -518,6 +522,7 @@ impl Command {
             Self::ToggleNumbers => Icon::Curve,
             Self::AddChosen => Icon::Compare,
             Self::AddWorld => Icon::World,
+            Self::RetryPane => Icon::Refresh,
             Self::BranchFrom => Icon::Branch,
             Self::ImagineAgain => Icon::Refresh,
             Self::RenameFuture => Icon::Pencil,

@@ -3,9 +3,11 @@
 //! Keys are fields, so that a missing one does not compile; unknown or missing keys of a file fail a test. `{name}`
 //! in a text is filled in by [`fill`].
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A language of the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,28 +75,51 @@ fn read(text: &str) -> Strings {
     }
 }
 
+/// Reads a group of words: every field must be there, and nothing else. What serde would derive grows with the square of
+/// the number of fields: more than a megabyte of code and minutes of compiling for the largest group.
+macro_rules! read_from_file {
+    ($group:ident: $kind:ty { $($field:ident),* }) => {
+        impl<'de> Deserialize<'de> for $group {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let words = BTreeMap::<String, $kind>::deserialize(from)?;
+                let mut out = Self { $($field: Default::default()),* };
+                take_all(words, [$((stringify!($field), &mut out.$field)),*].as_mut_slice())
+                    .map_err(D::Error::custom)?;
+                Ok(out)
+            }
+        }
+    };
+}
+
+fn take_all<T>(mut words: BTreeMap<String, T>, places: &mut [(&str, &mut T)]) -> Result<(), String> {
+    for (name, place) in places {
+        **place = words.remove(*name).ok_or_else(|| format!("{name} is missing"))?;
+    }
+    words.keys().next().map_or(Ok(()), |name| Err(format!("{name} is not known")))
+}
+
 macro_rules! words {
     ($($(#[$doc:meta])* $group:ident { $($field:ident),* $(,)? })*) => {
         $($(#[$doc])*
-        #[derive(Clone, Debug, Deserialize, Serialize)]
-        #[serde(deny_unknown_fields)]
+        #[derive(Clone, Debug, Serialize)]
         #[allow(missing_docs)] // The texts themselves are in `assets/locales`.
-        pub struct $group { $(pub $field: String),* })*
+        pub struct $group { $(pub $field: String),* }
+        read_from_file!($group: String { $($field),* });)*
     };
 }
 
 macro_rules! command_words {
     ($($field:ident),* $(,)?) => {
         /// Name and explanation of each command.
-        #[derive(Clone, Debug, Deserialize, Serialize)]
-        #[serde(deny_unknown_fields)]
+        #[derive(Clone, Debug, Serialize)]
         #[allow(missing_docs)]
         pub struct Commands { $(pub $field: CommandText),* }
+        read_from_file!(Commands: CommandText { $($field),* });
     };
 }
 
 /// Name and explanation of a command.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CommandText {
     /// What buttons and the palette show.
@@ -174,7 +199,7 @@ words! {
         reading, first, second, frames_held, equal, brighter_in, levels, deviation_levels, muted, remove, one_needed,
         two_needed, sizes_differ, memory, zoomed, drag_to_move, added, full, in_set, legend_signed, legend_heat,
         legend_spread, of_futures, removed,
-        branch_at, diff_seed, diff_refine, diff_model, diff_weights, diff_no_prompt, diff_drive, diff_steps, diff_from_step, diff_start, diff_length, diff_machine, median_of, measuring, no_numbers, metric_changed, metric_object, metric_object_px, metric_angle, metric_gripper, metric_joints, metric_spread, metric_gripper_spread, more_is_better, less_is_better, spread_tip, whole_set, plot, tree_empty, no_futures, tree_row, frames_of, without_words, new_name, gallery_empty, search, search_hint, found, broken, in_compare, made_from, sweep_empty, sweep_base, sweep_progress, sweep_none, axis_nothing, axis_model, axis_start, axis_gain, axis_offset, axis_x, axis_y, axis_channel, axis_values, axis_words_help, axis_range_help, axis_numbers_help, axis_unreadable, cell, cell_clamped, cell_tip, blind_ask, blind_of, blind_hint, blind_left, blind_right, blind_end, blind_result, blind_against, blind_clear, blind_open, blind_kept, branch_text, branch_words, pace, pace_tip, deleted, changed_again, export_mp4, export_mp4_tip, export_gif, export_gif_tip, export_sequence, export_sequence_tip, export_sheet, export_sheet_tip, export_strip, export_strip_tip, export_csv, export_csv_tip, export_json, export_json_tip, export_title, export_scale, export_paper, export_dark, export_light, export_choose, exported, exporting, stop_export, follow_title, follow_text, follow_model, follow_channel
+        branch_at, diff_seed, diff_refine, diff_model, diff_weights, diff_no_prompt, diff_drive, diff_steps, diff_from_step, diff_start, diff_length, diff_machine, median_of, measuring, no_numbers, metric_changed, metric_object, metric_object_px, metric_angle, metric_gripper, metric_joints, metric_spread, metric_gripper_spread, more_is_better, less_is_better, spread_tip, whole_set, plot, tree_empty, no_futures, tree_row, frames_of, without_words, new_name, gallery_empty, search, search_hint, found, broken, in_compare, made_from, sweep_empty, sweep_base, sweep_progress, sweep_none, axis_nothing, axis_model, axis_start, axis_gain, axis_offset, axis_x, axis_y, axis_channel, axis_values, axis_words_help, axis_range_help, axis_numbers_help, axis_unreadable, cell, cell_clamped, cell_tip, blind_ask, blind_of, blind_hint, blind_left, blind_right, blind_end, blind_result, blind_against, blind_clear, blind_open, blind_kept, branch_text, branch_words, pace, pace_tip, deleted, changed_again, export_mp4, export_mp4_tip, export_gif, export_gif_tip, export_sequence, export_sequence_tip, export_sheet, export_sheet_tip, export_strip, export_strip_tip, export_csv, export_csv_tip, export_json, export_json_tip, export_title, export_scale, export_paper, export_dark, export_light, export_choose, exported, exporting, stop_export, follow_title, follow_text, follow_model, follow_channel, no_thread
     }
     /// The Data screen.
     DataWords {
@@ -234,7 +259,7 @@ command_words! {
     last_frame, toggle_loop, faster, slower, toggle_maximise, previous_run, next_run, toggle_smooth, show_model,
     open_project, palette, shortcuts, toggle_log, toggle_theme, toggle_language, zoom_in, zoom_out, zoom_reset,
     reset_layout, quit,
-     show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, add_world, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right, show_robot, stop_robot, show_models,
+     show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, add_world, retry_pane, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right, show_robot, stop_robot, show_models,
     show_data, import_data, import_clips, record_data, examine_data, mend_data, show_train, start_training,
     pause_training, resume_training, use_trained, show_policy, start_policy, stop_policy,
 }
@@ -309,6 +334,16 @@ mod tests {
         });
         output.textures_delta.clear();
         assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn a_file_has_every_word_and_no_other() {
+        let of =
+            |text: &str| toml::from_str::<Scenes>(text).map(|s| s.away).map_err(|e| e.message().to_owned());
+        let whole = "title = 't'\nleft = 'l'\nright = 'r'\ntoward = 'o'\naway = 'a'\nscene = 's'\n";
+        assert_eq!(of(whole), Ok("a".to_owned()));
+        assert_eq!(of(&whole.replace("away", "far")), Err("away is missing".to_owned()));
+        assert_eq!(of(&format!("{whole}far = 'f'\n")), Err("far is not known".to_owned()));
     }
 
     #[test]

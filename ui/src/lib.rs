@@ -27,6 +27,7 @@ pub mod scenes;
 pub mod screens;
 pub mod shelf;
 pub mod shell;
+pub mod software;
 pub mod start;
 pub mod state_file;
 #[cfg(test)]

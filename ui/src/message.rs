@@ -83,6 +83,8 @@ pub enum Wish {
     Edit(compare::Edit),
     /// Select a pane.
     Select(u64),
+    /// Open what a pane shows once more.
+    Retry(u64),
     /// Show a pane alone, or all again.
     Alone(u64),
     /// Show another part of the screen.

@@ -155,6 +155,25 @@ fn the_gallery_finds_futures_by_their_words_and_adds_them() {
 }
 
 #[test]
+fn a_branch_names_the_future_that_it_was_made_from_and_a_click_leads_there() {
+    let (mut w, futures) = project();
+    for key in [Key::G, Key::T] {
+        w.press(Modifiers::NONE, key);
+        w.harness.get_by_label(&row("推到右邊", 2)).click();
+        w.steps(3);
+        assert_eq!(w.app().compare.chosen, Some(futures.join("b/seed-2")));
+        let parent = row("push the red cube to the left", 1);
+        w.harness.get_by_label(&format!("Made from frame 2 of {parent}")).click();
+        w.steps(3);
+        assert_eq!(w.app().compare.chosen, Some(futures.join("a/seed-1")));
+        assert!(
+            w.harness.query_by_label_contains("Made from frame").is_none(),
+            "the first one has no parent"
+        );
+    }
+}
+
+#[test]
 fn a_future_is_imagined_again_from_its_record_beside_the_first_one() {
     let (mut w, futures) = project();
     w.press(Modifiers::NONE, Key::G);
@@ -532,6 +551,37 @@ fn a_future_from_nowhere_has_no_world_and_its_pane_says_why() {
     let why = w.app().compare.missing.values().next().unwrap().clone();
     assert!(why.contains("does not start in the virtual world"), "{why}");
     w.harness.get_by_label("Pane 2: Virtual world");
+}
+
+#[test]
+fn a_world_that_could_not_run_says_why_and_runs_when_it_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = folder.path().join("futures/a/seed-1");
+    let record = driven_future(&one, 1, 4.0);
+    // As if another program had the folder: the future itself is in memory, its record cannot be read.
+    let mut w = Window::in_folder(WIDE, Vec::new(), folder);
+    w.answer_start();
+    w.app().outbox.command(Command::ShowCompare);
+    let source = Source::World { folder: one.clone(), seed: 1 };
+    std::fs::write(one.join("future.json"), b"{").unwrap();
+    w.app().compare.doc.edit("test", |doc| doc.apply(forerun_ui::compare::Edit::Add(vec![source.clone()])));
+    for by_mouse in [true, false] {
+        w.until("it is said why", |w| w.app().compare.missing.contains_key(&source));
+        w.steps(2);
+        let why = w.app().compare.missing[&source].clone();
+        w.harness.get_by_role_and_label(Role::Label, why.trim());
+        assert!(w.app().runs.find(&source).is_none(), "no pane waits for frames that never come");
+        if by_mouse {
+            w.harness.get_by_role_and_label(Role::Button, "Try again: Virtual world").click();
+            w.until("it was tried", |w| w.app().compare.opening.contains(&source));
+        } else {
+            std::fs::write(one.join("future.json"), record.to_bytes().unwrap()).unwrap();
+            w.press(Modifiers::NONE, Key::R);
+        }
+    }
+    w.until("the world ran", |w| w.app().runs.find(&source).is_some_and(|(_, f)| f.ready() == 5));
+    assert!(w.app().compare.missing.is_empty());
+    assert!(w.harness.query_by_label("Try again: Virtual world").is_none());
 }
 
 #[test]

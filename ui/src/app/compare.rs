@@ -8,6 +8,7 @@ use forerun::compare::open::picture_files;
 use forerun::compare::truth::{Truth, TruthPlace};
 use forerun::engine::protocol::{JobId, Request, Start};
 use forerun::engine::record::FutureRecord;
+use forerun::failure::caught;
 
 use super::world_pane::spilled;
 use super::{EngineState, Studio};
@@ -73,6 +74,10 @@ impl Studio {
         match wish {
             Wish::Edit(edit) => self.compare_edit(edit),
             Wish::Select(id) => self.compare.selected = Some(id),
+            Wish::Retry(id) => {
+                self.compare.selected = Some(id);
+                self.retry(Some(id));
+            }
             Wish::Alone(id) => {
                 self.compare.alone = if self.compare.alone == Some(id) { None } else { Some(id) };
                 self.compare.selected = Some(id);
@@ -177,6 +182,7 @@ impl Studio {
             Command::PinPane | Command::MutePane | Command::RemovePane => some,
             Command::MarkA | Command::MarkB => some && doc.panes.len() > 1,
             Command::AddWorld => panes && self.world_beside().is_some(),
+            Command::RetryPane => panes && self.missing_of(self.compare.selected).is_some(),
             Command::ClearPanes => here && doc.panes.iter().any(|p| !p.pinned),
             Command::ZoomPanesIn | Command::ZoomPanesOut | Command::ZoomPanesWhole => {
                 panes && !doc.panes.is_empty()
@@ -245,6 +251,7 @@ impl Studio {
             Command::MeasureFollowing => self.measure_following(),
             Command::MostDifferent => self.most_different(),
             Command::AddWorld => self.add_world(),
+            Command::RetryPane => self.retry(selected),
             Command::Export => {
                 let title = self.model().map(|m| m.name.clone()).unwrap_or_default();
                 self.sheet = Some(Sheet::Export(Export { title, ..Export::default() }));
@@ -304,6 +311,19 @@ impl Studio {
             _ => return false,
         }
         true
+    }
+
+    /// What a pane shows, when it could not be opened.
+    fn missing_of(&self, pane: Option<u64>) -> Option<&Source> {
+        let source = &self.compare.doc.get().pane(pane?)?.source;
+        self.compare.missing.contains_key(source).then_some(source)
+    }
+
+    /// Opens what a pane shows once more.
+    fn retry(&mut self, pane: Option<u64>) {
+        if let Some(source) = self.missing_of(pane).cloned() {
+            self.compare.missing.remove(&source);
+        }
     }
 
     fn compare_history(&mut self, back: bool) {
@@ -412,11 +432,7 @@ impl Studio {
         let room = (MEMORY_LIMIT / 2).checked_div(tick).unwrap_or(AHEAD).clamp(1, AHEAD);
         wanted.retain(|(step, ..)| *step < room);
         wanted.sort_by_key(|(step, ..)| *step);
-        for (_, place, file) in wanted {
-            if !self.loader.ask(place, file) {
-                break;
-            }
-        }
+        self.loader.want(wanted.into_iter().map(|(_, place, file)| (place, file)));
         let which_of = |run: &Run, future: &Future| {
             let truth = run.truth.as_ref().is_some_and(|t| std::ptr::eq(t, future));
             if truth { Which::Truth } else { Which::Seed(future.seed) }
@@ -474,13 +490,20 @@ impl Studio {
                 self.runs.open(run);
                 self.compare.opening.insert(source.clone());
                 let spill = self.project.scratch().join(format!("recording-{}", run_name(job)));
-                self.background.run(&self.ctx, "truth", move || {
-                    let read = Truth::load(&place, &contract, steps)
-                        .and_then(|truth| Ok((spilled(&truth.frames, &spill)?, truth.frames)));
-                    let frames =
-                        read.map(|(files, frames)| (frames, files)).map_err(|failure| failure.text());
+                let waiting = source.clone();
+                let started = self.background.run(&self.ctx, "truth", move || {
+                    let read = caught(|| {
+                        let truth = Truth::load(&place, &contract, steps)?;
+                        let files = spilled(&truth.frames, &spill)?;
+                        Ok((truth.frames, files))
+                    });
+                    let frames = read.map_err(|failure| failure.text());
                     Some(Message::Compare(Wish::Truth { job, source, frames }))
                 });
+                if !started {
+                    let why = self.strings().compare.no_thread.clone();
+                    self.not_opened(job, waiting, why);
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use forerun::compare::numbers::{Numbers, NumbersFile, write};
 use forerun::compare::sheet::{self, SheetFile, SheetLook, SheetPane};
+use forerun::failure::caught;
 
 use super::Studio;
 use crate::compare::export::{Export, ExportKind, Exporting};
@@ -75,7 +76,8 @@ impl Studio {
             let file = match kind {
                 ExportKind::Csv | ExportKind::Json => {
                     let kind = if kind == ExportKind::Csv { NumbersFile::Csv } else { NumbersFile::Json };
-                    let written = write(&path, &numbers, kind).map(|()| path).map_err(|f| f.text());
+                    let written = caught(|| write(&path, &numbers, kind));
+                    let written = written.map(|()| path).map_err(|f| f.text());
                     return Some(Message::Compare(Wish::Exported(Some(written))));
                 }
                 ExportKind::Mp4 => SheetFile::Mp4,
@@ -92,7 +94,7 @@ impl Studio {
                 ctx.request_repaint();
                 !stop.load(Ordering::Relaxed)
             };
-            let written = sheet::export(&path, file, &panes, &look, fps, &mut progress);
+            let written = caught(|| sheet::export(&path, file, &panes, &look, fps, &mut progress));
             Some(Message::Compare(Wish::Exported(Some(written.map(|w| w.path).map_err(|f| f.text())))))
         });
     }

@@ -2,6 +2,7 @@
 
 use forerun::compare::follow::probes;
 use forerun::engine::protocol::{JobId, Request};
+use forerun::failure::caught;
 
 use super::Studio;
 use crate::compare::Part;
@@ -31,10 +32,11 @@ impl Studio {
         self.compare.follow_blobs = blobs.clone();
         let contract = model.contract;
         self.background.run(&self.ctx, "probes", move || {
-            let laid = super::sweep::written_out(spec, &blobs, &contract)
-                .and_then(|base| Ok((probes(&base, &contract)?, base)))
-                .map_err(|failure| failure.text());
-            Some(Message::Compare(Wish::Probes(laid.map(Box::new))))
+            let laid = caught(|| {
+                let base = super::sweep::written_out(spec, &blobs, &contract)?;
+                Ok(Box::new((probes(&base, &contract)?, base)))
+            });
+            Some(Message::Compare(Wish::Probes(laid.map_err(|failure| failure.text()))))
         });
     }
 

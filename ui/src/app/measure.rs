@@ -5,6 +5,7 @@ use std::sync::Arc;
 use eframe::egui::Context;
 use forerun::Frame;
 use forerun::compare::picture::Picture;
+use forerun::failure::caught;
 
 use super::Studio;
 use crate::compare::numbers::{Measurand, Measured, measure};
@@ -136,7 +137,9 @@ impl Studio {
                 let _ = sender.try_send(Message::Compare(Wish::Measured(Arc::new(found.clone()), false)));
                 ctx.request_repaint();
             };
-            let found = measure(&panes, recorded.as_ref(), &worlds, &truths, &mut so_far);
+            let found = caught(|| Ok(measure(&panes, recorded.as_ref(), &worlds, &truths, &mut so_far)));
+            let found =
+                found.unwrap_or_else(|bug| Measured { troubles: vec![bug.text()], ..Measured::default() });
             Some(Message::Compare(Wish::Measured(Arc::new(found), true)))
         });
     }

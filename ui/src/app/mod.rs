@@ -47,6 +47,7 @@ use crate::scenes::{self, Scene};
 use crate::screens::{self, Screen};
 use crate::shelf::Shelf;
 use crate::shell::{bars, sheets, toasts};
+use crate::software::Software;
 use crate::start::StartView;
 use crate::state_file::{self, Found, STATE_FORMAT, State, View};
 use crate::train::{TrainDoc, Training};
@@ -168,6 +169,9 @@ impl Studio {
     ) -> Self {
         let waker = ctx.clone();
         link.set_wake(Box::new(move || waker.request_repaint()));
+        if let Some(software) = render.as_ref().and_then(Software::wanted) {
+            ctx.add_plugin(software);
+        }
         let mut log = Log::default();
         let (state, may_save) = match state_file::read(&project.window_file()) {
             Found::Nothing => (State::default(), true),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use forerun::compare::follow::as_track;
 use forerun::compare::sweep::{CellState, Sweep};
 use forerun::engine::protocol::{Actions, ImagineSpec, JobId, Request};
-use forerun::failure::Failure;
+use forerun::failure::{Failure, caught};
 use forerun::models::Contract;
 
 use super::Studio;
@@ -66,9 +66,11 @@ impl Studio {
         self.compare.sweep.blobs = blobs.clone();
         let contract = model.contract;
         self.background.run(&self.ctx, "sweep", move || {
-            let spec = if wants_track { written_out(spec, &blobs, &contract) } else { Ok(spec) };
-            let laid = spec.and_then(|spec| Sweep::new(&spec, x, y, &contract, &state, &weights));
-            Some(Message::Compare(Wish::SweepLaid(laid.map(Box::new).map_err(|f| f.text()))))
+            let laid = caught(|| {
+                let spec = if wants_track { written_out(spec, &blobs, &contract)? } else { spec };
+                Ok(Box::new(Sweep::new(&spec, x, y, &contract, &state, &weights)?))
+            });
+            Some(Message::Compare(Wish::SweepLaid(laid.map_err(|f| f.text()))))
         });
     }
 

@@ -7,7 +7,7 @@ use forerun::Frame;
 use forerun::compare::live::{Drive, LiveFrame, LiveWorld, WorldPlan};
 use forerun::engine::protocol::{JobId, Reading, Start};
 use forerun::engine::record::{FutureRecord, STATE_PREFIX};
-use forerun::failure::Failure;
+use forerun::failure::{Failure, caught};
 use forerun::media;
 
 use super::Studio;
@@ -66,17 +66,22 @@ impl Studio {
         self.compare.opening.insert(source.clone());
         let (sender, ctx, source) = (self.background.sender(), self.ctx.clone(), source.clone());
         let spill = self.project.scratch().join(format!("world-{}", run_name(job)));
-        self.background.run(&self.ctx, "world", move || {
+        let waiting = source.clone();
+        let started = self.background.run(&self.ctx, "world", move || {
             let tell = |wish| {
                 let told = sender.send(Message::Compare(wish)).is_ok();
                 ctx.request_repaint();
                 told
             };
-            let record = record.map_or_else(|| FutureRecord::read(&folder).map(Arc::new), Ok);
-            let ran = record.and_then(|record| run_world(job, record, &spill, tell));
-            let trouble = ran.err().map(|failure| failure.text());
-            Some(Message::Compare(Wish::WorldEnded { job, source, trouble }))
+            Some(ended(job, source, || {
+                let record = record.map_or_else(|| FutureRecord::read(&folder).map(Arc::new), Ok)?;
+                run_world(job, record, &spill, tell)
+            }))
         });
+        if !started {
+            let why = self.strings().compare.no_thread.clone();
+            self.not_opened(job, waiting, why);
+        }
         true
     }
 
@@ -109,6 +114,12 @@ impl Studio {
             _ => {}
         }
     }
+}
+
+/// Runs a world to its end and tells of it, however it ends: a pane that waits must hear why nothing comes.
+fn ended(job: JobId, source: Source, run: impl FnOnce() -> Result<(), Failure>) -> Message {
+    let trouble = caught(run).err().map(|failure| failure.text());
+    Message::Compare(Wish::WorldEnded { job, source, trouble })
 }
 
 /// Runs the world beside a future and tells of every frame; ends early when nobody listens any more.
@@ -151,4 +162,23 @@ pub(super) fn spilled(frames: &[Arc<Frame>], folder: &Path) -> Result<Vec<PathBu
         return Ok(Vec::new());
     }
     frames.iter().enumerate().map(|(i, frame)| write(folder, i, frame)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn a_world_that_panics_ends_with_what_happened() {
+        let source = Source::World { folder: "futures/a/seed-1".into(), seed: 1 };
+        let end = |run: fn() -> Result<(), Failure>| match ended(7, source.clone(), run) {
+            Message::Compare(Wish::WorldEnded { job: 7, source: of, trouble }) if of == source => trouble,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(end(|| Ok(())), None);
+        assert_eq!(end(|| Err(Failure::new("No scene.", "Draw one."))), Some("No scene. Draw one.".into()));
+        let panicked = end(|| panic!("the arm left the table"));
+        assert!(panicked.is_some_and(|why| why.contains("the arm left the table")));
+    }
 }

@@ -7,7 +7,7 @@ use eframe::egui::Context;
 use eframe::egui_wgpu::wgpu;
 use forerun::Frame;
 
-use super::pane::{enlarge, upload};
+use super::pane::upload;
 
 /// A frame to be written into a texture that nothing draws from yet.
 pub(super) struct Load {
@@ -36,7 +36,7 @@ impl Lift {
                 for Load { texture, frame, scale } in batch {
                     let size = [frame.width * scale, frame.height * scale];
                     // The queue carries writes out before the next thing that is drawn.
-                    upload(&queue, &texture, size, &enlarge(&frame, scale));
+                    upload(&queue, &texture, size, &frame.rgba(scale));
                 }
                 if answer.send(()).is_err() {
                     return;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::pane::{enlarge, upload};
+use super::pane::upload;
 use eframe::egui::{PaintCallbackInfo, Rect};
 use eframe::egui_wgpu::{CallbackResources, CallbackTrait, ScreenDescriptor, wgpu};
 use forerun::Frame;
@@ -229,7 +229,7 @@ impl CallbackTrait for PairCallback {
 pub fn picture(device: &wgpu::Device, queue: &wgpu::Queue, frame: &Frame) -> wgpu::Texture {
     let size = [frame.width.max(1), frame.height.max(1)];
     let texture = make_texture(device, size);
-    upload(queue, &texture, size, &enlarge(frame, 1));
+    upload(queue, &texture, size, &frame.rgba(1));
     texture
 }
 

@@ -240,9 +240,10 @@ impl Textures {
 }
 
 fn image(frame: &Frame, scale: usize) -> ColorImage {
-    ColorImage::from_rgba_premultiplied([frame.width * scale, frame.height * scale], &enlarge(frame, scale))
+    ColorImage::from_rgba_premultiplied([frame.width * scale, frame.height * scale], &frame.rgba(scale))
 }
 
+/// A texture for pictures. None of them has holes: [`crate::software`] relies on it.
 fn make(render: &RenderState, size: [usize; 2]) -> Face {
     let texture = render.device.create_texture(&wgpu::TextureDescriptor {
         label: Some("pane"),
@@ -282,26 +283,6 @@ pub(super) fn upload(queue: &wgpu::Queue, texture: &wgpu::Texture, size: [usize;
     );
 }
 
-/// RGB to RGBA, each pixel as a square of `scale` by `scale`.
-pub(super) fn enlarge(frame: &Frame, scale: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(frame.width * frame.height * scale * scale * 4);
-    for row in frame.data.chunks_exact((frame.width * 3).max(3)) {
-        let from = out.len();
-        for pixel in row.chunks_exact(3) {
-            if let [r, g, b] = *pixel {
-                for _ in 0..scale {
-                    out.extend_from_slice(&[r, g, b, 255]);
-                }
-            }
-        }
-        let to = out.len();
-        for _ in 1..scale {
-            out.extend_from_within(from..to);
-        }
-    }
-    out
-}
-
 /// Draws the part `uv` (0..=1) of a texture into `rect`, with rounded corners; nothing while there is no texture yet.
 pub fn picture_part(ui: &Ui, id: Option<TextureId>, rect: Rect, uv: Rect, tint: Color32) {
     let Some(id) = id else { return };
@@ -319,14 +300,6 @@ pub fn fit(frame: &Frame, area: Rect) -> Rect {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_pixel_becomes_a_square() {
-        let frame = Frame { width: 2, height: 1, data: vec![1, 2, 3, 4, 5, 6] };
-        let big = enlarge(&frame, 2);
-        let row = [1, 2, 3, 255, 1, 2, 3, 255, 4, 5, 6, 255, 4, 5, 6, 255];
-        assert_eq!(big, [row, row].concat());
-    }
 
     #[test]
     fn pictures_keep_their_shape() {

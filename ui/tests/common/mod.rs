@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use eframe::egui;
-use eframe::egui_wgpu::RenderState;
+use eframe::egui_wgpu::{RenderState, RendererOptions};
 use egui_kittest::Harness;
 use egui_kittest::wgpu::{WgpuTestRenderer, create_render_state, default_wgpu_setup};
 use forerun::engine::protocol::{Event, ImagineSpec, JobId, ModelInfo, Packet, Reading, Request};
@@ -63,7 +63,9 @@ impl Wire {
 
 /// A device to draw with: the software driver where there is one. Without any, the test says so; in CI it fails.
 pub fn device() -> Option<RenderState> {
-    let made = std::panic::catch_unwind(|| create_render_state(default_wgpu_setup(), Default::default()));
+    // As the window is opened: pictures are shown level by level.
+    let options = RendererOptions { dithering: false, ..Default::default() };
+    let made = std::panic::catch_unwind(|| create_render_state(default_wgpu_setup(), options));
     if made.is_err() {
         let text =
             "no Vulkan or OpenGL driver was found (Debian: apt install mesa-vulkan-drivers libvulkan1)";

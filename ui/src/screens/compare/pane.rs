@@ -15,7 +15,7 @@ use crate::i18n::{Strings, fill};
 use crate::icons::Icon;
 use crate::message::Wish;
 use crate::theme::{self, space, tokens};
-use crate::widgets::basic::{focus_ring, sized_icon_button};
+use crate::widgets::basic::{focus_ring, icon_text_button, sized_icon_button, tip};
 use crate::widgets::pane::{Slot, fit, picture_part};
 
 /// How a pane is laid out.
@@ -96,14 +96,9 @@ fn content(app: &mut Studio, ui: &mut Ui, pane: &PaneDoc, rect: Rect, shape: &Sh
         ui.painter().rect_filled(rect, theme::RADIUS, *t.raised);
     }
     let Some((frame, held)) = frame else {
-        let why = failed.or_else(|| app.compare.missing.get(&pane.source).cloned());
-        match why {
-            Some(why) => {
-                let font = TextStyle::Small.resolve(ui.style());
-                let galley = ui.painter().layout(why.trim().to_owned(), font, *t.warn, rect.width() - 16.0);
-                let at = rect.center() - galley.size() / 2.0;
-                ui.painter().with_clip_rect(rect).galley(at.max(rect.min), galley, *t.warn);
-            }
+        let missing = app.compare.missing.get(&pane.source).cloned();
+        match missing.as_ref().or(failed.as_ref()) {
+            Some(why) => trouble(app, ui, pane, rect, why.trim(), missing.is_some()),
             None => {
                 let place = Rect::from_center_size(rect.center(), Vec2::splat(18.0));
                 ui.put(place, Spinner::new().size(18.0).color(*t.text_faint));
@@ -129,6 +124,46 @@ fn content(app: &mut Studio, ui: &mut Ui, pane: &PaneDoc, rect: Rect, shape: &Sh
         Icon::Mute.paint(ui.painter(), place, *t.text_soft);
     }
     area
+}
+
+/// Why there is no picture, and a way to try again where that may help. The reason is cut where it does not fit; the
+/// pointer tells it whole.
+fn trouble(app: &mut Studio, ui: &mut Ui, pane: &PaneDoc, rect: Rect, why: &str, again: bool) {
+    let t = tokens(ui);
+    let s = app.strings();
+    let wide = rect.width() >= 120.0;
+    let bottom = if again { theme::ROW + space::S } else { 0.0 };
+    let inside = Rect::from_min_max(rect.min, pos2(rect.right(), rect.bottom() - bottom)).shrink(8.0);
+    if inside.is_positive() {
+        let font = TextStyle::Small.resolve(ui.style());
+        let mut job = eframe::egui::text::LayoutJob::simple(why.to_owned(), font, *t.warn, inside.width());
+        let line = ui.text_style_height(&TextStyle::Small);
+        job.wrap.max_rows = (inside.height() / line).floor().max(1.0) as usize;
+        let galley = ui.painter().layout_job(job);
+        let at = inside.center() - galley.size() / 2.0;
+        ui.painter().with_clip_rect(rect.intersect(ui.clip_rect())).galley(at, galley, *t.warn);
+        let response = ui.interact(inside, ui.scope_id().with(("trouble", pane.id)), Sense::hover());
+        response.widget_info(|| WidgetInfo::labeled(Role::Label, true, why));
+        response.on_hover_text(why);
+    }
+    if !again {
+        return;
+    }
+    let place = Rect::from_min_max(pos2(rect.left(), inside.bottom()), rect.max);
+    let layout = Layout::top_down(Align::Center);
+    let name = format!("{}: {}", s.commands.retry_pane.name, words::name(app, s, pane));
+    ui.scope_builder(UiBuilder::new().max_rect(place).layout(layout), |ui| {
+        let response = if wide {
+            let response = icon_text_button(ui, Icon::Refresh, &s.commands.retry_pane.name);
+            response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+            response
+        } else {
+            sized_icon_button(ui, Icon::Refresh, &name, true, false, theme::ROW)
+        };
+        if tip(ui, response, s, Command::RetryPane).clicked() {
+            app.outbox.compare(Wish::Retry(pane.id));
+        }
+    });
 }
 
 fn outline(ui: &Ui, rect: Rect, selected: bool, response: &Response) {
@@ -316,7 +351,7 @@ fn buttons(app: &mut Studio, ui: &mut Ui, s: &Strings, pane: &PaneDoc, name: &st
             let words = command.text(s).name.as_str();
             let label = format!("{words}: {name}");
             let response = sized_icon_button(ui, icon, &label, true, on, size);
-            if crate::widgets::basic::tip(ui, response, s, command).clicked() {
+            if tip(ui, response, s, command).clicked() {
                 app.outbox.compare(Wish::Edit(edit));
             }
         }

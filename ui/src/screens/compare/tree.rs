@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use eframe::egui::{
-    Align, Color32, Label, Layout, Rect, RichText, Role, ScrollArea, Sense, Shape, Stroke, TextEdit, Ui,
-    UiBuilder, Vec2, WidgetInfo, epaint::CubicBezierShape, pos2, vec2,
+    Align, Button, Color32, Label, Layout, Rect, RichText, Role, ScrollArea, Sense, Shape, Stroke, TextEdit,
+    Ui, UiBuilder, Vec2, WidgetInfo, epaint::CubicBezierShape, pos2, vec2,
 };
 use forerun::compare::gallery::Entry;
 use forerun::compare::lanes::Placed;
@@ -85,7 +85,34 @@ pub fn toolbar(app: &mut Studio, ui: &mut Ui, s: &Strings) {
                 app.outbox.command(command);
             }
         }
+        lineage(app, ui, s);
     });
+}
+
+/// What the chosen future was made from; a click chooses that one.
+fn lineage(app: &mut Studio, ui: &mut Ui, s: &Strings) {
+    let library = app.compare.library.clone();
+    let Some(entry) = app.compare.chosen.as_ref().and_then(|folder| library.entry(folder)) else { return };
+    let Some(from) = &entry.parent else { return };
+    // The tree knows the parent by its pictures, also where folders have moved since.
+    let node = library.node_of(&entry.folder).and_then(|id| library.nodes.get(&id));
+    let parent = node.and_then(|n| library.folders.get(&n.parent?)).and_then(|f| library.entry(f));
+    let parent = parent.or_else(|| library.entry(&from.folder));
+    ui.add_space(space::S);
+    let Some(parent) = parent else {
+        let text = fill(&s.compare.made_from, &[("frame", &from.at), ("folder", &from.folder.display())]);
+        let text = RichText::new(text).small().color(*tokens(ui).text_faint);
+        ui.add(Label::new(text).truncate());
+        return;
+    };
+    let name = library.node_of(&parent.folder).and_then(|id| library.nodes.get(&id));
+    let name = title(s, name.map(|n| n.name.as_str()).unwrap_or_default(), parent);
+    let name = fill(&s.compare.tree_row, &[("name", &name), ("seed", &parent.seed)]);
+    let text = fill(&s.compare.made_from, &[("frame", &from.at), ("folder", &name)]);
+    let button = Button::new(RichText::new(text).small().color(*tokens(ui).accent)).frame(false).truncate();
+    if ui.add(button).on_hover_text(parent.folder.display().to_string()).clicked() {
+        app.outbox.compare(Wish::Choose(parent.folder.clone()));
+    }
 }
 
 /// What to do when there is nothing to show.
