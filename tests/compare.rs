@@ -66,6 +66,7 @@ fn two_branches_are_compared_with_the_truth_and_exported_as_a_sheet() {
         look: "plain".into(),
         size: 128,
         fps: 10,
+        picture: Default::default(),
         out: set.clone(),
     };
     done(&bench.run(|job| Request::Record { job, spec: recording }));

@@ -1,6 +1,7 @@
 //! Model folders with random weights, for tests of what stands above: such a model imagines nonsense, but always the
 //! same nonsense, at once, and through the real code.
 
+pub mod full_width;
 pub mod published;
 
 use std::path::Path;

@@ -43,7 +43,8 @@ fn measured(folder: &std::path::Path, given: usize, steps: usize, settings: &Cli
     let before = NOW.load(Relaxed);
     PEAK.store(before, Relaxed);
     let model = Published::new(PublishedFolder::open(folder).unwrap(), &Device::Cpu, String::new()).unwrap();
-    let job = ClipJob { prompt: "push", given: &frames, actions: None, steps, seed: 1, settings };
+    let job =
+        ClipJob { prompt: "push", given: &frames, actions: None, state: None, steps, seed: 1, settings };
     model.imagine(&job, &mut |_: ClipMoment<'_>| ControlFlow::Continue(())).unwrap();
     (PEAK.load(Relaxed) - before) as u64
 }

@@ -3,15 +3,15 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use forerun_models::Frame;
-use forerun_models::published::{ClipJob, ClipMoment, ClipSettings, PublishedError};
+use forerun_models::published::{ClipJob, ClipMoment, ClipSettings, Planned, PublishedError};
+use forerun_models::{Channel, Frame};
 
 use super::backend::Imagined;
 use super::imagine::{Plan, Writer, send_frame};
 use super::job::{JobContext, JobEnd};
 use super::protocol::{Event, Reading};
 use super::published::{ClipModel, check_memory, explain};
-use super::record::{FutureRecord, Timings};
+use super::record::{FutureRecord, STATE_PREFIX, Timings};
 use crate::failure::Failure;
 
 /// What the names of readings begin with that are actions of the model's own choice.
@@ -51,6 +51,7 @@ fn one(
         prompt: &plan.prompt,
         given: &given,
         actions: plan.rows.as_deref(),
+        state: plan.start.frames.last().and_then(|frame| frame.history.state.as_deref()),
         steps: plan.steps,
         seed,
         settings: wanted,
@@ -78,14 +79,19 @@ fn one(
         PublishedError::Stopped => JobEnd::Cancelled,
         other => JobEnd::Failed(explain(other)),
     })?;
+    if let Some(planned) = &made.planned {
+        writer.plan(planned, model)?;
+    }
     for (step, frame) in made.frames.into_iter().enumerate() {
         let row = made.actions.as_ref().and_then(|rows| rows.get(step));
         let channels = plan.contract.actions.iter();
-        let reading: Vec<(String, f32)> = row
+        let mut reading: Vec<(String, f32)> = row
             .iter()
             .flat_map(|row| channels.clone().zip(row.iter()))
             .map(|(channel, value)| (format!("{ACTION_PREFIX}{}", channel.name), *value))
             .collect();
+        // A policy's pictures are all of one moment, the end of its plan.
+        reading.extend(made.planned.iter().flat_map(|planned| planned_reading(planned, model)));
         if !reading.is_empty() {
             send_frame(context, seed, step + 1, &frame, Reading { values: reading.clone() });
         }
@@ -109,6 +115,23 @@ fn one(
         .map_err(|e| Failure::new(format!("The record could not be written: {e}."), "Report this."))?;
     context.send(Event::FutureDone { job: context.job, seed, folder, record: value }, Vec::new());
     Ok(record)
+}
+
+/// What is shown beside the pictures of a policy: its value, its first action and the state that it expects.
+fn planned_reading(planned: &Planned, model: &ClipModel) -> Vec<(String, f32)> {
+    let policy = model.published.folder().policy.as_ref();
+    let named = |channels: &[Channel], values: &[f32], prefix: &str| -> Vec<(String, f32)> {
+        let pairs = channels.iter().zip(values);
+        pairs.map(|(channel, value)| (format!("{prefix}{}", channel.name), *value)).collect()
+    };
+    let (actions, state) =
+        policy.map_or((&[] as &[Channel], &[] as &[Channel]), |p| (p.actions.as_slice(), p.state.as_slice()));
+    let first = planned.rows.first().map(Vec::as_slice).unwrap_or_default();
+    [("value".to_owned(), planned.value)]
+        .into_iter()
+        .chain(named(actions, first, ACTION_PREFIX))
+        .chain(named(state, planned.state.as_deref().unwrap_or_default(), STATE_PREFIX))
+        .collect()
 }
 
 /// Sends the small pictures of a step, with the frames of the future (counted from 1) that each stands for.

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use forerun_models::published::ClipSettings;
+use forerun_models::published::{ClipSettings, Planned};
 use forerun_models::{Contract, Frame};
 
 use super::backend::{self, Futures, Imagined, Stream};
 use super::job::{JobContext, JobEnd};
 use super::models::Loaded;
 use super::protocol::{Event, Reading};
+use super::published::ClipModel;
 use super::record::{
     ActionsRecord, FileHash, FrameRecord, FutureRecord, ModelRef, RECORD_FILE, RECORD_FORMAT, STATE_PREFIX,
     StartFrameRecord, StartRecord, Timings,
@@ -201,6 +202,7 @@ pub(super) struct Writer {
     start: Vec<StartFrameRecord>,
     frames: Vec<FrameRecord>,
     pictures: Vec<Frame>,
+    planned: Option<ActionsRecord>,
 }
 
 impl Writer {
@@ -216,7 +218,8 @@ impl Writer {
                 Some(folder)
             }
         };
-        let mut writer = Self { seed, folder, start: Vec::new(), frames: Vec::new(), pictures: Vec::new() };
+        let mut writer =
+            Self { seed, folder, start: Vec::new(), frames: Vec::new(), pictures: Vec::new(), planned: None };
         for (i, frame) in plan.start.frames.iter().enumerate() {
             let file = writer.put_picture(format!("start/{i:04}.png"), &frame.history.frame)?;
             writer.start.push(StartFrameRecord {
@@ -244,6 +247,18 @@ impl Writer {
                 .map_err(|e| Failure::io("write", &folder.target().join(&file), &e))?;
         }
         Ok(FileHash { file, sha256: fsx::sha256_hex(bytes) })
+    }
+
+    /// Writes what a policy wants to do as `actions.csv`, which `--actions` reads again, and into the record.
+    pub(super) fn plan(&mut self, planned: &Planned, model: &ClipModel) -> Result<(), Failure> {
+        let channels = model.published.folder().policy.iter().flat_map(|policy| &policy.actions);
+        let channels: Vec<String> = channels.map(|channel| channel.name.clone()).collect();
+        let line = |cells: Vec<String>| cells.join(",") + "\n";
+        let rows = planned.rows.iter().map(|row| line(row.iter().map(f32::to_string).collect()));
+        let table: String = std::iter::once(line(channels.clone())).chain(rows).collect();
+        self.put("actions.csv".into(), table.as_bytes())?;
+        self.planned = Some(ActionsRecord { kind: "policy".into(), channels, rows: planned.rows.clone() });
+        Ok(())
     }
 
     pub(super) fn add(&mut self, imagined: Imagined) -> Result<(), Failure> {
@@ -305,6 +320,7 @@ impl Writer {
                 },
                 rows: plan.rows.clone().unwrap_or_default(),
             },
+            planned: self.planned.take(),
             frames: std::mem::take(&mut self.frames),
             clip,
             timings: timings.clone(),

@@ -8,6 +8,7 @@
 //! | `core`, `lane`, `job` | the engine's end: lines of jobs, cancel, progress, panics |
 //! | `places`, `models`, `backend`, `device` | models: where they are, in memory, what they can do, where they run |
 //! | `published`, `clips`, `hashes` | published models: whole clips, with a small picture of every step |
+//! | `prompts` | what text encoders made of words, kept on disk |
 //! | `arguments` | what a person writes for a start or for actions |
 //! | `start`, `fit`, `track`, `track_files` | what a future starts from and what drives it |
 //! | `imagine`, `record` | futures and their records |
@@ -30,6 +31,7 @@ pub mod lane;
 pub mod models;
 mod outbox;
 pub mod places;
+mod prompts;
 pub mod protocol;
 pub mod published;
 mod queue;

@@ -155,6 +155,9 @@ pub struct RecordSpec {
     pub size: usize,
     /// Pictures a second.
     pub fps: u32,
+    /// What the pictures show.
+    #[serde(default)]
+    pub picture: crate::world::Picture,
     /// Dataset folder to write.
     pub out: PathBuf,
 }

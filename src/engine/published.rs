@@ -116,6 +116,10 @@ pub fn load(folder: &Path, device: &Device) -> Result<ClipModel, Failure> {
     let contract = opened.contract(&name, &ClipSettings::default()).map_err(explain)?;
     let sha256 = hashes::of_files(&opened.folder, &opened.files().map_err(explain)?)?;
     let published = Published::new(opened, device, sha256).map_err(explain)?;
+    let published = match super::prompts::store() {
+        Some(store) => published.with_store(store),
+        None => published,
+    };
     Ok(ClipModel { published, name, contract })
 }
 

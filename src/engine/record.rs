@@ -144,6 +144,9 @@ pub struct FutureRecord {
     pub start: StartRecord,
     /// What drives it.
     pub actions: ActionsRecord,
+    /// What a policy chose to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<ActionsRecord>,
     /// What came out, in order; frame 1 is the first imagined one.
     pub frames: Vec<FrameRecord>,
     /// The frames as a clip; absent when nothing was written.
@@ -243,6 +246,7 @@ pub(crate) mod tests {
                 channels: vec!["a".into()],
                 rows: vec![vec![0.1]],
             },
+            planned: None,
             frames: vec![],
             clip: None,
             timings: Timings::default(),

@@ -19,7 +19,7 @@ use super::world_place::WorldPlace;
 use crate::engine::backend::WorldModel;
 use crate::failure::Failure;
 use crate::world::rng::Rng;
-use crate::world::{Look, Preset, SceneDistribution, SceneSpec, TaskName};
+use crate::world::{Look, Picture, Preset, SceneDistribution, SceneSpec, TaskName};
 
 /// Where episodes take place.
 #[derive(Clone, Copy)]
@@ -162,6 +162,7 @@ pub fn scenes(settings: &EvaluateSettings) -> Vec<(u64, SceneSpec)> {
         look: settings.look,
         fps: settings.fps,
         task: settings.task,
+        picture: Picture::Rgb,
     };
     (0..settings.episodes as u64)
         .map(|i| {

@@ -19,7 +19,7 @@ use crate::Frame;
 use crate::dataset::{ChannelInfo, DatasetSpec, DatasetWriter, EpisodeBuffer, encode_episode};
 use crate::engine::backend::WorldModel;
 use crate::failure::Failure;
-use crate::world::{Look, Preset, SceneDistribution, TaskName};
+use crate::world::{Look, Picture, Preset, SceneDistribution, TaskName};
 
 /// Side of the pictures of physics.
 const SIZE: usize = 128;
@@ -124,6 +124,7 @@ pub fn twin(
         look: settings.look,
         fps: settings.fps,
         task: settings.task,
+        picture: Picture::Rgb,
     };
     let scene = distribution.sample(settings.seed, false);
     let mut world = WorldPlace::new(&scene, SIZE)?;

@@ -12,7 +12,7 @@ use super::driver::{Driver, DriverError, Eye, Feedback, Identity, Reading, Stand
 use super::file::{CameraFile, RobotFile};
 use super::safety::order::{CalibrationOrder, GoalOrder, PrepareOrder, TorqueOrder};
 use crate::Frame;
-use crate::world::{JOINTS, Look, Preset, SceneDistribution, World};
+use crate::world::{JOINTS, Look, SceneDistribution, World};
 
 /// Steps of physics a second.
 const HZ: f64 = 240.0;
@@ -104,7 +104,7 @@ impl Driver for TabletopArm {
         let mut sim = lock(&self.sim);
         // Opened again, the world is as it was: nothing jumps because a program connected.
         if sim.is_none() {
-            let scenes = SceneDistribution { preset: Preset::Push, look: Look::Plain, fps: 10, task: None };
+            let scenes = SceneDistribution { look: Look::Plain, ..SceneDistribution::default() };
             let world = World::new(&scenes.sample(self.seed, false))
                 .map_err(|e| DriverError::Unsupported(e.to_string()))?;
             let state = world.state();

@@ -1,7 +1,7 @@
 //! Drawing scenes from seeds.
 
 use super::arm::{JOINTS, clamp_joints};
-use super::camera::Camera;
+use super::camera::{Camera, Picture};
 use super::ik;
 use super::looks::Style;
 use super::math::{DEG, Pose, V3, v3};
@@ -32,11 +32,14 @@ pub struct SceneDistribution {
     pub fps: u32,
     /// Only this task.
     pub task: Option<TaskName>,
+    /// What its pictures show.
+    #[serde(default)]
+    pub picture: Picture,
 }
 
 impl Default for SceneDistribution {
     fn default() -> Self {
-        Self { preset: Preset::Push, look: Look::Plain, fps: 10, task: None }
+        Self { preset: Preset::Push, look: Look::Plain, fps: 10, task: None, picture: Picture::Rgb }
     }
 }
 

@@ -119,7 +119,7 @@ fn run(settings: &EpisodeSettings, seed: u64, pictures: bool) -> Result<Episode,
     let mut idle = 0;
     while episode.states.len() < limit {
         if pictures {
-            episode.frames.push(world.render(settings.size, settings.size));
+            episode.frames.push(world.picture(settings.scenes.picture, settings.size, settings.size));
         }
         episode.states.push(world.state());
         episode.labels.push(world.labels());

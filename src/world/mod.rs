@@ -32,7 +32,7 @@ pub mod words;
 
 pub use arm::{JOINT_LIMITS, JOINT_NAMES, JOINT_UNITS, JOINTS};
 pub use behaviour::Behaviour;
-pub use camera::{Camera, Renderer};
+pub use camera::{Camera, Picture, Renderer};
 pub use distribution::{Preset, SceneDistribution, drawn_scene};
 pub use episode::{Episode, EpisodeSettings, generate_episode, simulate_episode};
 pub use math::{Pose, V3};

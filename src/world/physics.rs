@@ -4,7 +4,7 @@
 //! or a random number.
 
 use super::arm::{self, JAW_RAD_PER_UNIT, JOINT_SPEED, JOINT_TORQUE, JOINTS, Solid};
-use super::camera::{Camera, Renderer};
+use super::camera::{Camera, Picture, Renderer};
 use super::math::{DEG, Pose, V3, v3};
 use super::scene::{BowlSpec, SceneSpec, Shape, tee_boxes};
 use super::task::Judgement;
@@ -270,12 +270,17 @@ impl World {
 
     /// The picture now, `width` x `height` (each clamped to 16..=1024).
     pub fn render(&mut self, width: usize, height: usize) -> Frame {
+        self.picture(Picture::Rgb, width, height)
+    }
+
+    /// The same as another kind of picture.
+    pub fn picture(&mut self, picture: Picture, width: usize, height: usize) -> Frame {
         let size = Renderer::clamp_size(width, height);
         let mut renderer = match self.renderer.take() {
             Some(r) if r.size() == size => r,
             _ => Renderer::new(&self.spec, size.0, size.1),
         };
-        let frame = renderer.render(&self.state(), &self.poses());
+        let frame = renderer.picture(picture, &self.state(), &self.poses());
         self.renderer = Some(renderer);
         frame
     }

@@ -89,6 +89,71 @@ fn a_model_of_each_group_makes_futures_that_can_be_made_again() {
 }
 
 #[test]
+fn a_policy_writes_its_plan_as_a_track_and_a_body_reads_actions_from_frames() {
+    let home = home(&[(Tiny::Policy, "pol"), (Tiny::Cosmos3, "c3")]);
+    let state = "--state=0.1,-0.2,0,0,0,0,0,0,0";
+    let cameras =
+        ["--frames", "a.png", "a.png", "--seeds", "5", "--steps", "2", "--prompt", "put it away", state];
+    let record = makes_futures(&home, "pol", &cameras, 2);
+    assert_eq!(record["sampling"]["reference"], "nvidia");
+    assert_eq!(record["planned"]["channels"].as_array().unwrap().len(), 7);
+    assert_eq!(record["planned"]["rows"].as_array().unwrap().len(), 16);
+    let value = record["frames"][0]["reading"]["value"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&value), "{value}");
+    assert!(record["frames"][1]["reading"]["action.action_6"].is_number());
+    assert_eq!(home.run(&imagine("pol", &cameras)).status.code(), Some(0));
+    let plan = std::fs::read_to_string(home.path("out/seed-5/actions.csv")).unwrap();
+    assert_eq!((plan.lines().count(), plan.lines().next().unwrap().split(',').count()), (17, 7));
+    std::fs::remove_dir_all(home.path("out")).unwrap();
+    home.fails(&imagine("pol", &cameras[..9]), &["9 numbers", "--state"]);
+    home.fails(&imagine("pol", &["--frames", "a.png", "--steps", "2", state]), &["wrist, primary"]);
+    // Four frames have three steps between them.
+    let body = ["--body", "bridge_orig_lerobot", "--inverse", "--chunk", "5", "--seeds", "5"];
+    let clip = ["--frames", "a.png", "a.png", "a.png", "a.png", "--steps", "3"];
+    let read = makes_futures(&home, "c3", &[&body[..], &clip[..]].concat(), 3);
+    assert!(read["frames"][2]["reading"]["action.gripper"].is_number());
+    assert_eq!(read["sampling"]["inverse"], true);
+    home.fails(&imagine("c3", &[&body[2..], &clip[..]].concat()), &["robot body"]);
+}
+
+#[test]
+fn the_virtual_worlds_depth_is_a_control_clip() {
+    let home = home(&[(Tiny::Transfer25, "t25")]);
+    for picture in ["rgb", "depth"] {
+        let record = [
+            "record",
+            "--behaviour",
+            "idle",
+            "--episodes",
+            "1",
+            "--seed",
+            "3",
+            "--size",
+            "64",
+            "--picture",
+            picture,
+            "--out",
+            picture,
+            "--json",
+        ];
+        let output = home.run(&record);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let filter = |set: &str| {
+        let start = format!("{set}#0");
+        let control = ["--frames", &start, "--start", "6", "--seeds", "5", "--steps", "4", "--chunk", "5"];
+        let record = makes_futures(&home, "t25", &control, 4);
+        assert_eq!(record["start"]["frames"].as_array().unwrap().len(), 7);
+        record["frames"][3]["sha256"].clone()
+    };
+    assert_ne!(filter("depth"), filter("rgb"), "the control clip decides the frames");
+    home.fails(
+        &["record", "--behaviour", "idle", "--episodes", "1", "--world", "nowhere", "--out", "set"],
+        &["nowhere"],
+    );
+}
+
+#[test]
 fn what_does_not_fit_is_said_in_words_and_leaves_nothing() {
     let home = home(&[(Tiny::Predict2Arm, "arm"), (Tiny::Cosmos3, "c3"), (Tiny::Predict2, "p2")]);
     // So that the notice of the first use, which is kept, is no surprise later.

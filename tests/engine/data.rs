@@ -14,6 +14,7 @@ fn record(bench: &Bench, episodes: usize) {
         look: "plain".into(),
         size: 64,
         fps: 10,
+        picture: Default::default(),
         out: bench.path("set"),
     };
     done(&bench.run(|job| Request::Record { job, spec }));

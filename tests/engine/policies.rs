@@ -19,6 +19,7 @@ fn learnt(bench: &Bench) -> PolicyTrainSpec {
         look: "plain".into(),
         size: 64,
         fps: 10,
+        picture: Default::default(),
         out: bench.path("set"),
     };
     done(&bench.run(|job| Request::Record { job, spec }));

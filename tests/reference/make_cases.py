@@ -127,6 +127,11 @@ WAN22 = dict(
     temperal_downsample=[False, True, True], is_residual=True, in_channels=12, out_channels=12, patch_size=2,
     scale_factor_temporal=4, scale_factor_spatial=16, latents_mean=[0.0] * 6, latents_std=[1.0] * 6,
 )
+KL = dict(
+    latent_channels=16, encoder_block_out_channels=(4, 4, 4, 6), decode_block_out_channels=(4, 4, 4, 6), resolution=64,
+    attention_resolutions=(32,), num_layers=1, patch_size=2, patch_type="haar", spatial_compression_ratio=4,
+    temporal_compression_ratio=4, latents_mean=None, latents_std=None,
+)
 T5 = dict(
     vocab_size=60, d_model=10, d_kv=6, d_ff=20, num_layers=2, num_heads=3, relative_attention_num_buckets=8,
     relative_attention_max_distance=20, feed_forward_proj="relu", pad_token_id=0, eos_token_id=1, dropout_rate=0.0,
@@ -598,6 +603,350 @@ def pipe_predict25(folder, numbers):
                      latents=tensors["latents_start"], **start, **size)
     write(folder, "pipe_predict25", "diffusers.Cosmos2_5_PredictBasePipeline", tensors,
           dict(size, prompt=PROMPT, negative_prompt=NEGATIVE, conditional_frame_timestep=0.0001))
+
+
+# What NVIDIA's own repositories do otherwise than diffusers, written from their papers and code, in our own words ------
+
+
+# The ends of NVIDIA's table of noise levels, in f32.
+RAMP = [float(np.float32(0.999)), 0.0]
+
+
+def as_nvidia(transformer):
+    """Norms of queries and keys have 1e-6 in NVIDIA's networks, 1e-5 in the diffusers library."""
+    for block in transformer.transformer_blocks:
+        for attention in (block.attn1, block.attn2):
+            attention.norm_q.eps = attention.norm_k.eps = 1e-6
+    return transformer
+
+
+def karras(low, high, count):
+    part = torch.arange(count, dtype=torch.float64) / (count - 1)
+    return (high ** (1 / 7) + part * (low ** (1 / 7) - high ** (1 / 7))) ** 7
+
+
+class Adams:
+    """Second order in -ln(sigma): the clean sample goes on along the line through the last two."""
+
+    def __init__(self):
+        self.before = None
+
+    def step(self, x, clean, now, then):
+        x, clean = x.double(), clean.double()
+        h = math.log(now / then)
+        rest = 1 - math.exp(-h)
+        out = math.exp(-h) * x + rest * clean
+        if self.before is not None:
+            old, width = self.before
+            out = out + (h - rest) * (clean - old) / width
+        self.before = clean, h
+        return out.float()
+
+
+class Looker:
+    """A Predict2 network as NVIDIA calls it: no frame rate in the rotary positions, given latents as they are."""
+
+    def __init__(self, transformer, tensors, prefix, given, count, told_given):
+        self.transformer, self.tensors, self.prefix = transformer, tensors, prefix
+        self.given, self.told_given, self.calls = given, told_given, 0
+        frames, height, width = given.shape[2:]
+        self.mark = torch.zeros(1, 1, frames, 1, 1)
+        self.mark[:, :, :count] = 1
+        self.mask = self.mark.expand(1, 1, frames, height, width)
+        self.padding = torch.zeros(1, 1, 8 * height, 8 * width)
+
+    def clean(self, x, sigma, text):
+        t = sigma / (sigma + 1)
+        seen = self.mark * self.given + (1 - self.mark) * (x.double() * (1 - t)).float()
+        time = self.mark * self.told_given + (1 - self.mark) * t
+        out = self.transformer(hidden_states=seen, timestep=time, encoder_hidden_states=text, fps=None,
+                               condition_mask=self.mask, padding_mask=self.padding).sample
+        self.tensors[f"{self.prefix}dit.{self.calls}"] = out
+        self.calls += 1
+        clean = (x.double() * (1 - t) - out.double() * t).float()
+        return self.mark * self.given + (1 - self.mark) * clean
+
+
+def statistics(vae):
+    shape = (1, -1, 1, 1, 1)
+    return torch.tensor(vae.config.latents_mean).view(shape), torch.tensor(vae.config.latents_std).view(shape)
+
+
+def encoded(vae, video, tensors, prefix):
+    tensors[f"{prefix}encoder_in_first.0"] = video[:, :, :1]
+    z = vae.encode(video).latent_dist.mode()
+    tensors[f"{prefix}encoded.0"] = z
+    mean, std = statistics(vae)
+    return (z - mean) / std
+
+
+def decoded(vae, latents, tensors, prefix):
+    mean, std = statistics(vae)
+    z = latents * std + mean
+    tensors[f"{prefix}decoder_in.0"] = z
+    video = vae.decode(z).sample
+    tensors[f"{prefix}decoded.0"] = video
+    return video
+
+
+def put_frames(tensors, prefix, video):
+    levels = ((video[0] + 1) * 127.5).clamp(0, 255).to(torch.uint8)
+    tensors[f"{prefix}frames_u8"] = levels.permute(1, 2, 3, 0)
+
+
+def unit(frames):
+    return torch.from_numpy(frames).float().permute(3, 0, 1, 2)[None] / 127.5 - 1
+
+
+@case
+def pipe_predict2_nvidia(folder, numbers):
+    parts = dict(
+        text_encoder=numbers.fill(transformers.T5EncoderModel(transformers.T5Config(**T5))), tokenizer=letters(),
+        transformer=numbers.fill(diffusers.CosmosTransformer3DModel(**dict(DIT, num_layers=1))),
+        vae=numbers.fill(diffusers.AutoencoderKLWan(**WAN21)),
+    )
+    save_parts(folder, diffusers.Cosmos2VideoToWorldPipeline, parts)
+    pipe = diffusers.Cosmos2VideoToWorldPipeline(
+        **parts, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True), safety_checker=Guard())
+    as_nvidia(parts["transformer"])
+    length, steps, guidance, told = 12, 3, 4.0, 0.0001 / 1.0001
+    tensors = dict(video_u8=numbers.clip(3, 16, 32), latents_start=numbers(1, 16, 2, 2, 4))
+    put_prompts(pipe, tensors, lambda t: pipe.tokenizer(t, padding="max_length", max_length=length, truncation=True).input_ids, length)
+    vae, levels = parts["vae"], karras(0.002, 80.0, steps + 1)
+    for prefix, count in (("image.", 1), ("video.", 3)):
+        video = unit(tensors["video_u8"][:count])
+        video = torch.cat([video] + [video[:, :, -1:]] * (5 - count), 2)
+        given = encoded(vae, video, tensors, prefix)
+        look = Looker(parts["transformer"], tensors, prefix, given, 1, told)
+        solver, x = Adams(), tensors["latents_start"] * 80.0
+
+        def guided(x, sigma):
+            toward = look.clean(x, sigma, tensors["prompt_embeds"])
+            return toward + guidance * (toward - look.clean(x, sigma, tensors["negative_embeds"]))
+
+        for i in range(steps):
+            x = solver.step(x, guided(x, float(levels[i])), float(levels[i]), float(levels[i + 1]))
+            tensors[f"{prefix}latents.{i}"] = x
+        tensors[f"{prefix}sigmas"], tensors[f"{prefix}timesteps"] = levels, (levels / (levels + 1))[:-1]
+        put_frames(tensors, prefix, decoded(vae, guided(x, float(levels[-1])), tensors, prefix))
+    write(folder, "pipe_predict2_nvidia", "our own description of NVIDIA's pipeline on diffusers' networks", tensors,
+          dict(height=16, width=32, num_frames=5, num_inference_steps=steps, guidance_scale=guidance, fps=16,
+               max_sequence_length=length, prompt=PROMPT, negative_prompt=NEGATIVE, sigma_conditioning=0.0001,
+               reference="nvidia"))
+
+
+@case
+def pipe_predict25_nvidia(folder, numbers):
+    parts = dict(
+        text_encoder=numbers.fill(transformers.Qwen2_5_VLForConditionalGeneration(qwen25())), tokenizer=chat_bytes(),
+        transformer=numbers.fill(diffusers.CosmosTransformer3DModel(**dict(DIT25, num_layers=1))),
+        vae=numbers.fill(diffusers.AutoencoderKLWan(**WAN21)), scheduler=flow_unipc(flow_shift=5.0),
+    )
+    save_parts(folder, diffusers.Cosmos2_5_PredictBasePipeline, parts)
+    settings = folder / "scheduler" / "scheduler_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | dict(ramp=RAMP), indent=1, sort_keys=True) + "\n")
+    pipe = diffusers.Cosmos2_5_PredictBasePipeline(**parts, safety_checker=Guard())
+    transformer = as_nvidia(parts["transformer"])
+    length, steps, guidance = 150, 3, 4.0
+    said = "You are a helpful assistant who will provide prompts to an image generator."
+
+    def ids(text):
+        talk = [dict(role=r, content=[dict(type="text", text=t)]) for r, t in (("system", said), ("user", text))]
+        return pipe.tokenizer.apply_chat_template(talk, tokenize=True, max_length=length, truncation=True, padding="max_length")
+
+    noise = numbers(1, 16, 2, 2, 4)
+    tensors = dict(video_u8=numbers.clip(6, 16, 32), latents_start=noise)
+    put_prompts(pipe, tensors, ids, length)
+    vae, padding = parts["vae"], torch.zeros(1, 1, 16, 32)
+    for prefix, count, latent in (("text.", 0, 0), ("image.", 1, 1), ("video.", 5, 2)):
+        given = torch.zeros_like(noise)
+        if count:
+            video = unit(tensors["video_u8"][:1] if count == 1 else tensors["video_u8"][-count:])
+            video = torch.cat([video, torch.full((1, 3, 5 - count, 16, 32), -1.0)], 2)
+            given = encoded(vae, video, tensors, prefix)
+        mark = torch.zeros(1, 1, 2, 1, 1)
+        mark[:, :, :latent] = 1
+        # NVIDIA's own solver is diffusers' on another ramp: evenly from 0.999 to 0, then shifted.
+        scheduler = flow_unipc(flow_shift=5.0)
+        scheduler.set_timesteps(sigmas=np.linspace(RAMP[0], RAMP[1], steps + 1)[:-1])
+        x, calls = noise, 0
+
+        def velocity(x, time, text):
+            nonlocal calls
+            out = transformer(hidden_states=mark * given + (1 - mark) * x, timestep=time, encoder_hidden_states=text,
+                              condition_mask=mark.expand(1, 1, 2, 2, 4), padding_mask=padding).sample
+            tensors[f"{prefix}dit.{calls}"] = out
+            calls += 1
+            return mark * (noise - given) + (1 - mark) * out
+
+        for i, t in enumerate(scheduler.timesteps):
+            # The integer goes in, scaled by a thousandth; given frames are told 0.1 of it.
+            time = (mark * 0.1 + (1 - mark) * float(t)) * 0.001
+            toward = velocity(x, time, tensors["prompt_embeds"])
+            v = toward + guidance * (toward - velocity(x, time, tensors["negative_embeds"]))
+            x = scheduler.step(v, t, x).prev_sample
+            tensors[f"{prefix}latents.{i}"] = x
+        tensors[f"{prefix}sigmas"], tensors[f"{prefix}timesteps"] = scheduler.sigmas, scheduler.timesteps
+        video = decoded(vae, x, tensors, prefix)
+        put_frames(tensors, prefix, ((video + 1) * 127.5).round() / 127.5 - 1 + 1e-4)
+    write(folder, "pipe_predict25_nvidia", "our own description of NVIDIA's pipeline on diffusers' networks", tensors,
+          dict(height=16, width=32, num_frames=5, num_inference_steps=steps, guidance_scale=guidance,
+               max_sequence_length=length, prompt=PROMPT, negative_prompt=NEGATIVE, conditional_frame_timestep=0.0001,
+               reference="nvidia"))
+
+
+@case
+def pipe_policy(folder, numbers):
+    """Cosmos Policy with two cameras: actions, state and value as latent frames of a Predict2 network."""
+    transformer = numbers.fill(diffusers.CosmosTransformer3DModel(**dict(DIT, num_layers=1, max_size=(16, 16, 16))))
+    vae = numbers.fill(diffusers.AutoencoderKLWan(**WAN21))
+    for name, part in (("transformer", transformer), ("vae", vae)):
+        part.save_pretrained(folder / name)
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "CosmosPolicyPipeline"}) + "\n")
+    as_nvidia(transformer)
+    chunk, action, steps = 3, 7, 5
+    tensors = dict(views_u8=numbers.clip(2, 16, 32), text=numbers(1, 12, 10), latents_start=numbers(1, 16, 9, 2, 4),
+                   proprio=numbers.uniform(1, 9, low=-1, high=1))
+    wrist, primary = (unit(tensors["views_u8"][i : i + 1]).repeat(1, 1, 4, 1, 1) for i in (0, 1))
+    black = torch.full_like(wrist, -1.0)
+    video = torch.cat([black[:, :, :1], black, wrist, primary, black, black, wrist, primary, black], 2)
+    plain = encoded(vae, video, tensors, "")
+    room = 16 * 2 * 4
+
+    def fill(vector):
+        return vector.flatten().repeat(room // vector.numel() + 1)[:room].view(16, 2, 4)
+
+    def mean_of(latent, count):
+        return latent.flatten()[: room // count * count].view(-1, count).mean(0)
+
+    given = plain.clone()
+    given[0, :, 1] = fill(tensors["proprio"])
+    look = Looker(transformer, tensors, "", given, 4, 0.0)
+    # The call at the lowest level is one of the five.
+    levels, solver, x = karras(4.0, 80.0, steps), Adams(), tensors["latents_start"] * 80.0
+    for i in range(steps):
+        clean = look.clean(x, float(levels[i]), tensors["text"])
+        x = clean if i + 1 == steps else solver.step(x, clean, float(levels[i]), float(levels[i + 1]))
+        tensors[f"latents.{i}"] = x
+    tensors["sigmas"], tensors["timesteps"] = levels, (levels / (levels + 1))[:-1]
+    tensors["actions"] = mean_of(x[0, :, 4], chunk * action).view(chunk, action)
+    tensors["future_proprio"] = mean_of(x[0, :, 5], 9)
+    tensors["value"] = ((x[0, :, 8].mean() + 1) / 2).clamp(0, 1)[None]
+    cleaned = x.clone()
+    for frame in (0, 1, 4, 5):
+        cleaned[:, :, frame] = plain[:, :, frame]
+    video = decoded(vae, cleaned, tensors, "")
+    put_frames(tensors, "", video[:, :, [4 * 5 + 1, 4 * 6 + 1]])
+    write(folder, "pipe_policy", "our own description of Cosmos Policy on diffusers' networks", tensors,
+          dict(chunk_size=chunk, action_dim=action, num_inference_steps=steps, reference="nvidia"))
+
+
+@case
+def pipe_transfer1(folder, numbers):
+    """Transfer1 in two chunks: a copy of the first block of a Predict1 network that sees the control clip."""
+    from diffusers.models.transformers.transformer_cosmos import CosmosPatchEmbed
+
+    config = dict(DIT, num_layers=2, rope_scale=(2.0, 1.0, 1.0), extra_pos_embed_type="learnable")
+    base = as_nvidia(numbers.fill(diffusers.CosmosTransformer3DModel(**config)))
+    branch = as_nvidia(numbers.fill(diffusers.CosmosTransformer3DModel(**dict(config, num_layers=1))))
+    vae = numbers.fill(diffusers.AutoencoderKLCosmos(**KL))
+    width, channels = 24, 20
+    own = torch.nn.ModuleDict(dict(
+        hint_embed=CosmosPatchEmbed(channels + 1, width, (1, 2, 2), bias=False),
+        zero_blocks=torch.nn.ModuleDict(dict(block0=torch.nn.Linear(width, width))),
+    ))
+    sizes, layers = [width, 16, 16, 32, 32, 96, 96, 256, width], []
+    for i in range(8):
+        layers += [torch.nn.Linear(sizes[i], sizes[i + 1])] + [torch.nn.SiLU()] * (i < 7)
+    own["input_hint_block"] = torch.nn.Sequential(*layers)
+    numbers.fill(own)
+    base.save_pretrained(folder / "transformer")
+    vae.save_pretrained(folder / "vae")
+    (folder / "controlnet").mkdir(parents=True, exist_ok=True)
+    kept = {k: v for k, v in branch.state_dict().items() if not k.startswith(("norm_out", "proj_out"))}
+    save_file({k: v.contiguous().clone() for k, v in (kept | own.state_dict()).items()},
+              str(folder / "controlnet" / "diffusion_pytorch_model.safetensors"))
+    about = {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
+    about |= dict(num_layers=2, num_control_blocks=1, hint_channels=channels)
+    (folder / "controlnet" / "config.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "CosmosTransfer1Pipeline"}) + "\n")
+
+    size, steps, guidance, weight, fps, data = 9, 2, 3.0, 0.7, 24, 0.5
+    height, wide = 16, 32
+    tensors = dict(control_u8=numbers.clip(15, height, wide), text=numbers(1, 6, 10), negative_text=numbers(1, 6, 10))
+    counts = dict(enc=0, dit=0, dec=0)
+
+    def encode(video):
+        tensors[f"encoder_in_first.{counts['enc']}"] = video[:, :, :1]
+        z = vae.encode(video).latent_dist.mode()
+        tensors[f"encoded.{counts['enc']}"] = z
+        counts["enc"] += 1
+        return z * data
+
+    shape = encode(torch.zeros(1, 3, size, height, wide)).shape
+    tensors = {k: v for k, v in tensors.items() if not k.startswith("enc")}
+    counts["enc"] = 0
+    noise = numbers(*shape)
+    tensors["latents_start"] = noise
+    padding = torch.zeros(1, 1, 8 * shape[3], 8 * shape[4])
+    levels = karras(0.002, 80.0, steps + 1)
+    whole, previous, video = unit(tensors["control_u8"]), None, []
+    for chunk in range(2):
+        part = whole[:, :, 8 * chunk : 8 * chunk + size]
+        part = torch.cat([part] + [part[:, :, -1:]] * (size - part.shape[2]), 2)
+        control = encode(part)
+        held, count = torch.zeros_like(noise), 0
+        if previous is not None:
+            tail = ((previous[:, :, -1:] + 1) * 127.5).clamp(0, 255).to(torch.uint8).float() / 127.5 - 1
+            held, count = encode(torch.cat([tail, torch.full((1, 3, size - 1, height, wide), -1.0)], 2)), 1
+        mark = torch.zeros(1, 1, shape[2], 1, 1)
+        mark[:, :, :count] = 1
+        mask = mark.expand(1, 1, *shape[2:])
+
+        def look(x, sigma, text):
+            spread = math.hypot(sigma, data)
+            augmented = (held + 0.001 * noise) / math.hypot(0.001, data)
+            x = mark * augmented * spread + (1 - mark) * x
+            seen, time = x / spread, torch.tensor([math.log(sigma) / 4])
+            inputs = dict(hidden_states=seen, timestep=time, encoder_hidden_states=text, fps=fps, condition_mask=mask, padding_mask=padding)
+            hint = torch.cat([control, torch.zeros(1, channels - 16 + 1, *shape[2:])], 1)
+            hint = own["input_hint_block"](own["hint_embed"](hint).flatten(1, 3))
+            got = []
+
+            def on_branch(module, args, out):
+                out = out + hint
+                got.append(own["zero_blocks"]["block0"](out) * weight)
+                return out
+
+            hook = branch.transformer_blocks[0].register_forward_hook(on_branch)
+            branch(**inputs)
+            hook.remove()
+            hook = base.transformer_blocks[0].register_forward_hook(lambda module, args, out: out + got[0])
+            out = base(**inputs).sample
+            hook.remove()
+            tensors[f"dit.{counts['dit']}"] = out
+            counts["dit"] += 1
+            clean = x * (data / spread) ** 2 + out * (sigma * data / spread)
+            return mark * held + (1 - mark) * clean
+
+        def guided(x, sigma):
+            toward = look(x, sigma, tensors["text"])
+            return toward + guidance * (toward - look(x, sigma, tensors["negative_text"]))
+
+        solver, x = Adams(), noise * 80.0
+        for i in range(steps):
+            x = solver.step(x, guided(x, float(levels[i])), float(levels[i]), float(levels[i + 1]))
+            tensors[f"latents.{chunk}.{i}"] = x
+        z = guided(x, float(levels[-1])) / data
+        tensors[f"decoder_in.{chunk}"] = z
+        previous = vae.decode(z).sample
+        tensors[f"decoded.{chunk}"] = previous
+        video.append(previous if chunk == 0 else previous[:, :, 1:])
+    tensors["sigmas"], tensors["timesteps"] = levels, levels.log()[:-1] / 4
+    put_frames(tensors, "", torch.cat(video, 2)[:, :, :15])
+    write(folder, "pipe_transfer1", "our own description of NVIDIA's Transfer1 on diffusers' networks", tensors,
+          dict(num_frames_per_chunk=size, num_input_frames=1, fps=fps, num_inference_steps=steps, guidance_scale=guidance,
+               control_weight=weight, reference="nvidia"))
 
 
 def main():

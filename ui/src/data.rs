@@ -82,6 +82,8 @@ pub struct RecordForm {
     pub episodes: usize,
     /// Seed of the first scene.
     pub seed: u64,
+    /// What the pictures show.
+    pub picture: forerun::world::Picture,
 }
 
 impl Default for RecordForm {
@@ -92,6 +94,7 @@ impl Default for RecordForm {
             look: "plain".into(),
             episodes: 50,
             seed: 1,
+            picture: forerun::world::Picture::Rgb,
         }
     }
 }
@@ -107,6 +110,7 @@ impl RecordForm {
             look: self.look.clone(),
             size: 128,
             fps: 10,
+            picture: self.picture,
             out,
         }
     }

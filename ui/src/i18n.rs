@@ -188,7 +188,7 @@ words! {
         here, published, hub, endpoint, token, token_hint, network, import, choose, bodies, files, memory, fits,
         fits_saving, fits_not, repository, terms, terms_nvidia, terms_guardrails, terms_openmdw, terms_no_guardrails,
         terms_accept, terms_decline, gated, use_it, check, remove, remove_tip, download, cancel, kept, takes_words,
-        takes_frames, takes_words_frames, takes_control, takes_all, gives_picture, gives_clip, gives_all,
+        takes_frames, takes_words_frames, takes_control, takes_cameras, takes_all, gives_picture, gives_clip, gives_all, gives_plan,
     }
     /// The transport bar.
     TransportWords { frame, rate, play, pause, timeline }
@@ -211,7 +211,8 @@ words! {
         topic_exposure, topic_same, topic_coverage, topic_unread, corrections, corrections_text, take_back,
         fix_action_lag, fix_state_lag, fix_without, fix_unit, fix_relative, fix_leave_out, fix_hold_out,
         record_text, name, record, expert, expert_tip, play, play_tip, noisy, noisy_tip, idle, idle_tip,
-        plain, plain_tip, rich, rich_tip,
+        plain, plain_tip, rich, rich_tip, picture_rgb, picture_rgb_tip, picture_depth, picture_depth_tip, picture_segments,
+        picture_segments_tip, picture_edges, picture_edges_tip,
     }
     /// The Train screen.
     TrainWords {

@@ -53,6 +53,7 @@ fn write_future(folder: &Path, seed: u64, prompt: &str, parent: Option<(&Path, u
         model: ModelRef { name: "tabletop".into(), sha256: "0123456789abcdef".repeat(4), parameters: 6 },
         contract: contract(),
         sampling: None,
+        planned: None,
         prompt: prompt.into(),
         seed,
         steps: 4,

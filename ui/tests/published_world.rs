@@ -96,18 +96,47 @@ impl Desk {
 
     /// Sets a small job up: this model, the picture as its start, `steps` frames.
     fn set_up(&mut self, model: &str, steps: usize, clip: ClipSettings) {
-        let picture = self.folder.path().join("a.png");
-        let clip =
-            ClipSettings { width: Some(32), height: Some(16), denoise: Some(6), guidance: Some(1.0), ..clip };
+        self.set_up_from(model, 1, steps, clip);
+    }
+
+    /// The same with the picture so many times.
+    fn set_up_from(&mut self, model: &str, pictures: usize, steps: usize, clip: ClipSettings) {
+        let paths = vec![self.folder.path().join("a.png"); pictures];
+        let clip = ClipSettings {
+            width: Some(32),
+            height: Some(16),
+            denoise: clip.denoise.or(Some(6)),
+            guidance: Some(1.0),
+            ..clip
+        };
         self.app().setup.edit("test", |setup| {
             setup.apply(Edit::Model(model.into()));
             setup.apply(Edit::Clip(clip.clone()));
-            setup.apply(Edit::Start(StartDoc::Files { paths: vec![picture.clone()] }));
+            setup.apply(Edit::Mode(Mode::Words));
+            setup.apply(Edit::Start(StartDoc::Files { paths: paths.clone() }));
             setup.apply(Edit::Prompt("the arm turns the T".into()));
             setup.apply(Edit::Futures(1));
             setup.apply(Edit::Steps(steps));
         });
         self.until("the start is read", |app| app.start.last().is_some());
+    }
+
+    /// The shown future and its record, imagined once more by the engine of another window: every frame the same.
+    fn comes_again(&mut self, model: &str) -> forerun_ui::futures::Future {
+        let future = self.app().runs.shown().unwrap().futures.first().unwrap().clone();
+        let client = EngineClient::in_process().unwrap();
+        let job = client.next_job();
+        let request = Request::Again { job, record: future.folder.clone().unwrap(), model: None, out: None };
+        client.send(request, Vec::new());
+        let identical = loop {
+            match client.recv_timeout(Duration::from_secs(60)).expect("an answer").message {
+                Event::Report { value, .. } => break value["identical"].clone(),
+                Event::Failed { message, advice, .. } => panic!("{message} {advice}"),
+                _ => {}
+            }
+        };
+        assert_eq!(identical, true, "{model}");
+        future
     }
 
     /// Presses Imagine and waits for the end. Denoising steps and small pictures that were seen on the way.
@@ -135,56 +164,50 @@ impl Desk {
 #[test]
 fn a_model_of_each_group_is_driven_from_the_world_screen() {
     let mut desk = Desk::open(&[
+        (Tiny::Predict2, "p2"),
         (Tiny::Predict25, "p25"),
+        (Tiny::Predict2Arm, "arm"),
         (Tiny::Cosmos3, "c3"),
         (Tiny::Predict1, "p1"),
-        (Tiny::Predict2Arm, "arm"),
+        (Tiny::Transfer25, "t25"),
     ]);
     // These terms were read in a session before.
     desk.app().shelf.read.insert("NVIDIA Open Model License".into());
-    for model in ["p25", "c3", "p1"] {
-        desk.set_up(model, 4, ClipSettings::default());
+    // Frames and words. A control model makes each of its frames from one of the control clip.
+    for (model, pictures) in [("p2", 1), ("p25", 1), ("c3", 1), ("p1", 1), ("t25", 4)] {
+        // Enough steps to see some of them on the way.
+        let many = ClipSettings { denoise: Some(40), chunk: Some(5), ..ClipSettings::default() };
+        desk.set_up_from(model, pictures, 4, many);
         desk.harness.get_by_label("Denoising steps value");
-        let (steps, _) = desk.imagine();
-        assert!(steps.last() == Some(&6), "{model}: {steps:?}");
-        let run = desk.app().runs.shown().unwrap();
-        let future = run.futures.first().unwrap().clone();
+        let (steps, small) = desk.imagine();
+        assert!(steps.last() == Some(&40), "{model}: {steps:?}");
+        assert!(small > 0, "{model}: no small picture of the latents was seen");
+        let future = desk.comes_again(model);
         assert_eq!(future.ready(), 5, "{model}");
         assert!(
             future.frames().iter().all(|f| (f.width, f.height) == (32, 16)),
             "small pictures were replaced"
         );
         let record = future.record.clone().unwrap();
-        assert_eq!(record.sampling.as_ref().unwrap().denoise, Some(6));
-        // The same again, from the record, by the engine of another window.
-        let client = EngineClient::in_process().unwrap();
-        let job = client.next_job();
-        let request = Request::Again { job, record: future.folder.clone().unwrap(), model: None, out: None };
-        client.send(request, Vec::new());
-        let identical = loop {
-            match client.recv_timeout(Duration::from_secs(60)).expect("an answer").message {
-                Event::Report { value, .. } => break value["identical"].clone(),
-                Event::Failed { message, advice, .. } => panic!("{message} {advice}"),
-                _ => {}
-            }
-        };
-        assert_eq!(identical, true, "{model}");
+        assert_eq!(record.sampling.as_ref().unwrap().denoise, Some(40));
+        assert_eq!((record.prompt.as_str(), record.frames.len()), ("the arm turns the T", 4), "{model}");
+        assert_eq!(record.start.frames.len(), pictures, "{model}");
     }
     // Words alone: the first frame of the future stands where there is no start.
-    desk.set_up("p25", 4, ClipSettings::default());
+    desk.set_up("p25", 4, ClipSettings { denoise: Some(40), ..ClipSettings::default() });
     desk.app().setup.edit("test", |setup| setup.apply(Edit::Start(StartDoc::Nothing)));
     let (_, small) = desk.imagine();
     let future = &desk.app().runs.shown().unwrap().futures[0];
     assert!(future.ready() == 5 && small > 0, "{} {small}", future.ready());
     assert_eq!(future.frame(0).unwrap().0.data, future.frame(1).unwrap().0.data);
     assert_eq!(future.record.as_ref().unwrap().steps, 4);
-    // Arm actions and a body's channels move the frames, by name.
+    // Arm actions and a body's channels move the frames, by name; what moved them is in the record, which makes them again.
     for (model, body, channel) in [("arm", None, "dx"), ("c3", Some("bridge_orig_lerobot"), "x")] {
         let clip = ClipSettings { body: body.map(str::to_owned), chunk: Some(5), ..ClipSettings::default() };
         desk.set_up(model, 4, clip);
         let names: Vec<String> =
             desk.app().contract().unwrap().actions.iter().map(|c| c.name.clone()).collect();
-        assert!(names.contains(&channel.to_owned()), "{names:?}");
+        let place = names.iter().position(|name| name == channel).unwrap();
         desk.app().setup.edit("test", |setup| setup.apply(Edit::Mode(Mode::Numbers)));
         let mut ends = Vec::new();
         for value in [-0.2, 0.2] {
@@ -197,6 +220,9 @@ fn a_model_of_each_group_is_driven_from_the_world_screen() {
             ends.push(desk.app().runs.shown().unwrap().futures[0].frames().last().unwrap().clone());
         }
         assert!(ends[0].data != ends[1].data, "{model}: the actions changed nothing");
+        let record = desk.comes_again(model).record.unwrap();
+        assert_eq!(record.actions.channels, names, "{model}");
+        assert!(record.actions.rows.iter().all(|row| (row[place] - 0.2).abs() < 1e-6), "{model}");
     }
 }
 

@@ -68,6 +68,16 @@ impl WeightFile {
         }
     }
 
+    /// The same as another type.
+    fn load_as(&self, name: &str, dtype: DType, device: &Device) -> CandleResult<Tensor> {
+        if let (Self::Safetensors(file), DType::F32, Device::Cpu) = (self, dtype, device)
+            && let Some(tensor) = file.load_f32(name)?
+        {
+            return Ok(tensor);
+        }
+        self.load(name, device)?.to_dtype(dtype)
+    }
+
     /// The name by which networks ask for a tensor of this file; `None` for what they never ask for.
     fn renamed(&self) -> fn(&str) -> Option<String> {
         let Self::Pt(file) = self else { return |name: &str| Some(name.to_owned()) };
@@ -239,11 +249,12 @@ impl Inner {
         let merged = |tensor: Tensor| {
             self.adapters.iter().try_fold(tensor, |tensor, (a, strength)| a.merge(name, tensor, *strength))
         };
-        let tensor = file
-            .load(own, device)
-            .and_then(merged)
-            .and_then(|tensor| tensor.to_dtype(dtype))
-            .map_err(|e| Error::Msg(format!("{}: tensor `{name}`: {e}", file.path().display())))?;
+        let tensor = match self.adapters.is_empty() {
+            true => file.load_as(own, dtype, device),
+            false => file.load(own, device).and_then(merged).and_then(|tensor| tensor.to_dtype(dtype)),
+        };
+        let tensor =
+            tensor.map_err(|e| Error::Msg(format!("{}: tensor `{name}`: {e}", file.path().display())))?;
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         Ok((tensor, file.path().to_path_buf()))
     }

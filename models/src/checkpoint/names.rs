@@ -72,6 +72,10 @@ pub fn transformer(name: &str) -> Option<String> {
     if computed || plain.starts_with("pos_embedder.") {
         return None;
     }
+    // The control branch of Transfer1 has patches of its own for the control clip.
+    if let Some(rest) = plain.strip_prefix("x_embedder2.proj.1") {
+        return Some(format!("hint_embed.proj{rest}"));
+    }
     if let Some(rest) = plain.strip_prefix("blocks.block") {
         let (number, rest) = rest.split_once('.')?;
         return Some(replaced(

@@ -14,6 +14,8 @@ use super::CheckpointError;
 
 /// A header larger than this is no header (the largest published ones are below 1 MB).
 const LONGEST_HEADER: u64 = 100 << 20;
+/// Bytes that are read at one time where numbers are converted; a multiple of four.
+const PIECE: usize = 1 << 22;
 
 /// Where one tensor lies.
 #[derive(Debug, Deserialize)]
@@ -79,6 +81,39 @@ impl SafetensorsFile {
     /// A note that the file's maker left in it.
     pub fn note(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
+    }
+
+    /// Reads one tensor as f32 into the processor's memory, piece by piece: a table of words of a gigabyte is never there
+    /// in two forms. None for types that are not floating point numbers of 16 or 32 bits.
+    pub fn load_f32(&self, name: &str) -> CandleResult<Option<Tensor>> {
+        let Some(entry) = self.entries.get(name) else {
+            return Err(Error::Msg("is not in this file".to_owned()));
+        };
+        let convert: fn(&[u8], &mut Vec<f32>) = match entry.dtype().map_err(Error::Msg)? {
+            DType::BF16 => |bytes, out| {
+                out.extend(bytes.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()));
+            },
+            DType::F16 => |bytes, out| {
+                out.extend(bytes.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()));
+            },
+            DType::F32 => |bytes, out| {
+                out.extend(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
+            },
+            _ => return Ok(None),
+        };
+        let (start, end) = entry.data_offsets;
+        let mut values = Vec::with_capacity(entry.shape.iter().product());
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.data_start + start))?;
+        let mut left = (end - start) as usize;
+        let mut piece = vec![0u8; left.min(PIECE)];
+        while left > 0 {
+            let part = piece.get_mut(..left.min(PIECE)).unwrap_or_default();
+            file.read_exact(part)?;
+            left -= part.len();
+            convert(part, &mut values);
+        }
+        Tensor::from_vec(values, entry.shape.as_slice(), &Device::Cpu).map(Some)
     }
 
     /// Reads one tensor.

@@ -7,15 +7,20 @@ use candle_core::{DType, Device, Tensor};
 
 use super::noise::Noise;
 use super::parts::{Engine, Published, Words};
+use super::policy::PolicyFacts;
 use super::preview::{Projection, card};
-use super::run::{ClipMoment, Plan, arm_rows};
+use super::run::{ClipJob, ClipMade, ClipMoment, Plan, Planned, arm_rows};
 use super::settings::ClipSettings;
 use super::{Family, PublishedError};
+use crate::cosmos::Reference;
+use crate::cosmos::kl::KlPlace;
 use crate::cosmos::pipeline::cosmos3::prompt::{Facts, ViewPoint, action_caption, described, ids};
 use crate::cosmos::pipeline::cosmos3::{ActionMode, ActionStart, Cosmos3, Cosmos3Job, canvas, embodiment};
+use crate::cosmos::pipeline::policy::{PolicyJob, PolicyLayout};
 use crate::cosmos::pipeline::predict1::Predict1Job;
 use crate::cosmos::pipeline::predict2::Predict2Job;
 use crate::cosmos::pipeline::predict25::Predict25Job;
+use crate::cosmos::pipeline::transfer1::Transfer1Job;
 use crate::cosmos::pipeline::transfer25::Transfer25Job;
 use crate::cosmos::pipeline::{
     Hooks, Moment, PipelineError, Rounding, cosmos3, from_bytes, predict25, to_bytes,
@@ -25,7 +30,8 @@ use crate::text::TextTokenizer;
 
 /// Noise level that Predict2 and Predict2.5 are told for given frames.
 const GIVEN_LEVEL: f64 = 1e-4;
-/// The same for frames that Transfer2.5 takes over from the chunk before.
+/// The same for frames that Transfer2.5 takes over from the chunk before, in the diffusers library; NVIDIA's code tells
+/// the network nothing special about them.
 const TAKEN_OVER_LEVEL: f64 = 0.1;
 /// Noise on given frames in Predict1.
 const AUGMENT: f64 = 0.001;
@@ -65,6 +71,74 @@ fn tell(watch: Watch<'_>, moment: ClipMoment<'_>) -> Result<(), PublishedError> 
 }
 
 impl Published {
+    /// Asks a policy: one run for all cameras.
+    pub(super) fn act(
+        &self,
+        policy: &PolicyFacts,
+        settings: &ClipSettings,
+        job: &ClipJob<'_>,
+        watch: Watch<'_>,
+    ) -> Result<ClipMade, PublishedError> {
+        let state = policy.scaled_state(settings.state.as_deref().or(job.state), self.device())?;
+        self.choose(settings, false);
+        tell(watch, ClipMoment::Stage("reading the words"))?;
+        let words = self.words(settings, job.prompt, None, |_, _, _| Err(no_words()))?;
+        tell(watch, ClipMoment::Stage("loading the model"))?;
+        let engine = self.engine(settings)?;
+        let words = self.projected(words, &engine)?;
+        let (Engine::Predict2(model), Words::Embedded(prompts)) = (&*engine, &words) else {
+            return Err(no_words());
+        };
+        let prompts = prompts.first().ok_or_else(no_words)?;
+        tell(watch, ClipMoment::Stage("looking at the start"))?;
+        let projection = self.projection(|| fit(&engine, self.device()))?;
+        let views = to_tensor(job.given, self.device())?;
+        let layout = PolicyLayout { views: job.given.len(), state: state.is_some() };
+        let steps = settings.denoise.unwrap_or(5);
+        let mut noise = Noise::new(job.seed, 0, self.device());
+        let mut draw = |shape: &[usize]| noise.draw(shape);
+        let mut sigmas: Vec<f32> = Vec::new();
+        let mut see = |moment: Moment<'_>| match moment {
+            Moment::Schedule { sigmas: levels, .. } => {
+                sigmas = levels.to_vec();
+                watch(ClipMoment::Pulse)
+            }
+            Moment::Step { step, latents, .. } => {
+                // The last step's latents are clean.
+                let level =
+                    if step + 1 == steps { 0.0 } else { sigmas.get(step + 1).copied().unwrap_or(0.0) };
+                let pictures = (latents / f64::from(level).hypot(1.0)).and_then(|l| projection.pictures(&l));
+                let previews = pictures.map(|pictures| {
+                    let after = pictures.into_iter().skip(layout.first_view_after()).take(layout.views);
+                    after.enumerate().map(|(view, picture)| (view..view + 1, picture)).collect()
+                });
+                // A preview that cannot be made is no reason to stop.
+                let previews = previews.unwrap_or_default();
+                watch(ClipMoment::Step { done: step + 1, total: steps, previews })
+            }
+            Moment::DecoderInput(_) => watch(ClipMoment::Stage("decoding")),
+            _ => watch(ClipMoment::Pulse),
+        };
+        let asked = PolicyJob {
+            text: &prompts.positive,
+            views: &views,
+            state: state.as_ref(),
+            chunk: policy.chunk,
+            action: policy.actions.len(),
+            steps,
+            start: None,
+        };
+        let made = model.act(&asked, &mut Hooks { noise: &mut draw, watch: &mut see })?;
+        let frames = to_frames(&made.views, Rounding::Cut)?;
+        tell(watch, ClipMoment::Frames(0, &frames))?;
+        let planned = Planned {
+            rows: policy.actions_of(&made.actions)?,
+            state: made.state.map(|state| policy.state_of(&state)).transpose()?,
+            value: made.value as f32,
+        };
+        Ok(ClipMade { frames, actions: None, planned: Some(planned) })
+    }
+
     /// Runs one chunk.
     pub(super) fn chunk(&self, chunk: &Chunk<'_>, watch: Watch<'_>) -> Result<ChunkMade, PublishedError> {
         let settings = chunk.settings;
@@ -73,6 +147,8 @@ impl Published {
         let arm = folder.arm();
         let frames = match arm {
             Some(_) => chunk.plan.chunk,
+            // The given frames are the clip.
+            None if settings.inverse == Some(true) => chunk.plan.length(1, chunk.wanted),
             None => chunk.plan.length(chunk.given.len(), chunk.wanted),
         };
         self.choose(settings, frames == 1);
@@ -101,6 +177,7 @@ impl Published {
         let words = self.words(settings, &text(prompt, false), away.as_deref(), make_ids)?;
         tell(watch, ClipMoment::Stage("loading the model"))?;
         let engine = self.engine(settings)?;
+        let words = self.projected(words, &engine)?;
         tell(watch, ClipMoment::Stage("looking at the start"))?;
         let projection = self.projection(|| fit(&engine, self.device()))?;
 
@@ -131,10 +208,8 @@ impl Published {
             }
         };
         let prompts = || match &words {
-            Words::Embedded(prompts) => Ok(prompts),
-            Words::Read { .. } => {
-                Err(PublishedError::Input("The words were read by another model.".to_owned()))
-            }
+            Words::Embedded(prompts) => prompts.first().ok_or_else(no_words),
+            Words::Read { .. } => Err(no_words()),
         };
         let skip = given_in_clip(folder.family, chunk);
         let (video, rounding, chosen) = match &*engine {
@@ -195,20 +270,44 @@ impl Published {
                 };
                 let job = Transfer25Job {
                     prompts: prompts()?,
+                    control_prompts: match &words {
+                        Words::Embedded(all) => all.last().ok_or_else(no_words)?,
+                        Words::Read { .. } => return Err(no_words()),
+                    },
                     control,
                     chunk_frames: chunk.plan.chunk,
                     overlap_frames: 1,
                     steps,
                     guidance,
                     control_scale: settings.control_scale.unwrap_or(1.0),
-                    conditional_timestep: TAKEN_OVER_LEVEL,
+                    conditional_timestep: match settings.reference.unwrap_or_default() {
+                        Reference::Diffusers => Some(TAKEN_OVER_LEVEL),
+                        Reference::Nvidia => None,
+                    },
+                    noise: None,
+                };
+                (model.run(&job, &mut hooks)?, Rounding::Cut, None)
+            }
+            Engine::Transfer1(model) => {
+                let Some(control) = &clip else {
+                    return Err(PublishedError::Input("There is no control clip.".to_owned()));
+                };
+                let job = Transfer1Job {
+                    prompts: prompts()?,
+                    control,
+                    chunk_frames: chunk.plan.chunk,
+                    overlap_frames: 1,
+                    fps: facts.fps,
+                    steps,
+                    guidance,
+                    control_scale: settings.control_scale.unwrap_or(1.0),
                     noise: None,
                 };
                 (model.run(&job, &mut hooks)?, Rounding::Cut, None)
             }
             Engine::Cosmos3(model) => {
                 let Words::Read { prompt, negative } = &words else {
-                    return Err(PublishedError::Input("The words were read by another model.".to_owned()));
+                    return Err(no_words());
                 };
                 let rows = action_tensor(chunk, self.device())?;
                 let picture = picture_levels(chunk.given, self.device())?;
@@ -237,9 +336,17 @@ impl Published {
     }
 }
 
-/// Frames at the beginning of a chunk's clip that were given.
+fn no_words() -> PublishedError {
+    PublishedError::Input("The words were read by another model.".to_owned())
+}
+
+/// Frames at the beginning of a chunk's clip that were given. Where actions are read from frames, the frames come back.
 fn given_in_clip(family: Family, chunk: &Chunk<'_>) -> usize {
-    if family == Family::Transfer25 { 0 } else { chunk.given.len() }
+    match family {
+        family if family.is_control() => 0,
+        _ if chunk.settings.inverse == Some(true) => 1,
+        _ => chunk.given.len(),
+    }
 }
 
 /// Sees the moments of a pipeline and passes on what a person can see.
@@ -283,7 +390,7 @@ impl Watcher<'_, '_> {
         let level = f64::from(self.sigmas.get(step + 1).copied().unwrap_or(0.0));
         // Latents of the older families grow with the noise: brought back to the size of clean ones.
         let latents = match self.engine {
-            Engine::Predict1(_) => (latents / level.hypot(PREDICT1_DATA))?,
+            Engine::Predict1(_) | Engine::Transfer1(_) => (latents / level.hypot(PREDICT1_DATA))?,
             Engine::Predict2(_) => (latents / level.hypot(1.0))?,
             _ => latents.clone(),
         };
@@ -310,15 +417,8 @@ impl Watcher<'_, '_> {
 /// Learns how latents become colours, from the model's own autoencoder.
 fn fit(engine: &Engine, device: &Device) -> candle_core::Result<Projection> {
     let wan = match engine {
-        Engine::Predict1(model) => {
-            let card = card(model.vae.config().spatial_compression_ratio, device)?;
-            let latents = model.vae.encode(&card)?;
-            let normed = match model.vae.latent_statistics(&latents)? {
-                Some((mean, std)) => latents.broadcast_sub(&mean)?.broadcast_div(&std)?,
-                None => latents,
-            };
-            return Projection::fit(&normed);
-        }
+        Engine::Predict1(model) => return fit_kl(&model.vae, device),
+        Engine::Transfer1(model) => return fit_kl(&model.vae, device),
         Engine::Predict2(model) => &model.vae,
         Engine::Predict25(model) => &model.vae,
         Engine::Transfer25(model) => &model.vae,
@@ -327,6 +427,16 @@ fn fit(engine: &Engine, device: &Device) -> candle_core::Result<Projection> {
     let latents = wan.encode(&card(wan.config().spatial_factor(), device)?)?.mean;
     let (mean, std) = wan.latent_statistics(&latents)?;
     Projection::fit(&latents.broadcast_sub(&mean)?.broadcast_div(&std)?)
+}
+
+fn fit_kl(vae: &KlPlace, device: &Device) -> candle_core::Result<Projection> {
+    let card = card(vae.config().spatial_compression_ratio, device)?;
+    let latents = vae.encode(&card)?;
+    let normed = match vae.latent_statistics(&latents)? {
+        Some((mean, std)) => latents.broadcast_sub(&mean)?.broadcast_div(&std)?,
+        None => latents,
+    };
+    Projection::fit(&normed)
 }
 
 /// What a Cosmos 3 run starts from.
@@ -343,7 +453,11 @@ fn cosmos3_start<'a>(
             let body = embodiment::find(name)
                 .ok_or_else(|| PublishedError::Input(format!("There is no body called {name}.")))?;
             Ok(cosmos3::Start::Action(ActionStart {
-                mode: if rows.is_some() { ActionMode::ForwardDynamics } else { ActionMode::Policy },
+                mode: match chunk.settings.inverse {
+                    Some(true) => ActionMode::InverseDynamics,
+                    _ if rows.is_some() => ActionMode::ForwardDynamics,
+                    _ => ActionMode::Policy,
+                },
                 frames: clip,
                 chunk: frames - 1,
                 embodiment: body,

@@ -31,6 +31,14 @@ impl<'a> Shape<'a> {
             None => (given + steps) as u64,
         };
         let frames = (wanted.saturating_sub(1).div_ceil(time) * time + 1).min(chunk.max(time + 1));
+        // Nothing, state and pictures before and after the actions, and the value.
+        let frames = match &folder.policy {
+            None => frames,
+            Some(policy) => {
+                let half = 1 + u64::from(!policy.state.is_empty()) + policy.cameras.len() as u64;
+                2 * half * time + 1
+            }
+        };
         let latent_frames = (frames - 1) / time + 1;
         let latents = (width / side) * (height / side);
         Self {

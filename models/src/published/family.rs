@@ -12,10 +12,14 @@ pub enum Family {
     Predict2,
     /// Text, text with a picture and text with a clip to clip, and frames with arm actions to frames.
     Predict25,
+    /// A control clip to frames (EDM, CV8x8x8).
+    Transfer1,
     /// A control clip to frames.
     Transfer25,
     /// Text, pictures, clips, and the actions of many robot bodies.
     Cosmos3,
+    /// The pictures of a robot's cameras to its actions, what they will show then, and how likely it succeeds.
+    Policy,
 }
 
 /// Terms of the published weights.
@@ -44,8 +48,15 @@ impl Licence {
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 5] =
-        [Self::Predict1, Self::Predict2, Self::Predict25, Self::Transfer25, Self::Cosmos3];
+    pub const ALL: [Self; 7] = [
+        Self::Predict1,
+        Self::Predict2,
+        Self::Predict25,
+        Self::Transfer1,
+        Self::Transfer25,
+        Self::Cosmos3,
+        Self::Policy,
+    ];
 
     /// The family of a pipeline by the class that `model_index.json` names.
     pub fn of_class(class: &str) -> Option<Self> {
@@ -53,8 +64,11 @@ impl Family {
             "CosmosTextToWorldPipeline" | "CosmosVideoToWorldPipeline" => Some(Self::Predict1),
             "Cosmos2TextToImagePipeline" | "Cosmos2VideoToWorldPipeline" => Some(Self::Predict2),
             "Cosmos2_5_PredictBasePipeline" => Some(Self::Predict25),
+            // Ours: the publisher of Transfer1 has no class.
+            "CosmosTransfer1Pipeline" => Some(Self::Transfer1),
             "Cosmos2_5_TransferPipeline" => Some(Self::Transfer25),
             "Cosmos3OmniPipeline" => Some(Self::Cosmos3),
+            super::policy::CLASS => Some(Self::Policy),
             _ => None,
         }
     }
@@ -65,14 +79,21 @@ impl Family {
             Self::Predict1 => "cosmos-predict1",
             Self::Predict2 => "cosmos-predict2",
             Self::Predict25 => "cosmos-predict2.5",
+            Self::Transfer1 => "cosmos-transfer1",
             Self::Transfer25 => "cosmos-transfer2.5",
             Self::Cosmos3 => "cosmos3",
+            Self::Policy => "cosmos-policy",
         }
     }
 
     /// The family of a contract.
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|family| family.name() == name)
+    }
+
+    /// Whether it makes each frame from one of a control clip.
+    pub fn is_control(self) -> bool {
+        matches!(self, Self::Transfer1 | Self::Transfer25)
     }
 
     /// Terms of its published weights.
@@ -91,8 +112,10 @@ impl Family {
             Self::Predict2 if picture => (1360, 768, 16.0, 1, 35, 7.0),
             Self::Predict2 => (1280, 704, 16.0, 93, 35, 7.0),
             Self::Predict25 => (1280, 704, 16.0, 93, 36, 7.0),
+            Self::Transfer1 => (1280, 704, 24.0, 121, 35, 5.0),
             Self::Transfer25 => (1280, 704, 16.0, 93, 36, 3.0),
             Self::Cosmos3 => (1280, 720, 24.0, 189, 35, 6.0),
+            Self::Policy => (224, 224, 16.0, 1, 5, 0.0),
         };
         ClipSettings {
             width: Some(width),
@@ -104,8 +127,14 @@ impl Family {
             negative: Some(String::new()),
             body: None,
             view: None,
-            reference: Some(Reference::Diffusers),
-            control_scale: (self == Self::Transfer25).then_some(1.0),
+            state: None,
+            inverse: None,
+            reference: Some(match self {
+                // The diffusers library has no such pipelines.
+                Self::Policy | Self::Transfer1 => Reference::Nvidia,
+                _ => Reference::Diffusers,
+            }),
+            control_scale: self.is_control().then_some(1.0),
             adapters: Vec::new(),
             memory: MemoryMode {
                 numbers: Some(Numbers::F32),

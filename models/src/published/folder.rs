@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bodies::{self, Body};
 use super::family::Family;
+use super::policy::PolicyFacts;
 use super::settings::ClipSettings;
 use super::{MemoryMode, PublishedError};
 use crate::checkpoint::{Checkpoint, CheckpointError, read_json};
@@ -85,6 +86,8 @@ pub struct PublishedFolder {
     pub autoencoder: Autoencoder,
     /// Whether there is a text encoder (for Cosmos 3 it is one of the towers).
     pub text: bool,
+    /// What a policy was made for.
+    pub policy: Option<PolicyFacts>,
     /// What was chosen for this folder.
     own: ClipSettings,
 }
@@ -110,7 +113,8 @@ impl PublishedFolder {
         let family = Family::of_class(&index.class).ok_or_else(|| PublishedError::Class {
             folder: folder.clone(),
             class: index.class.clone(),
-            known: "Predict1, Predict2, Predict2.5, Transfer2.5 and Cosmos 3".to_owned(),
+            known: "Predict1, Predict2, Predict2.5, Transfer1, Transfer2.5, Cosmos 3 and Cosmos Policy"
+                .to_owned(),
         })?;
         let transformer = folder.join("transformer");
         let network = match family {
@@ -119,7 +123,10 @@ impl PublishedFolder {
         };
         let vae = folder.join("vae");
         let autoencoder = match family {
-            Family::Predict1 => Autoencoder::Kl(read_json(&vae.join("config.json"))?),
+            Family::Predict1 | Family::Transfer1 if !vae.join("config.json").is_file() => {
+                Autoencoder::Kl(KlConfig::default())
+            }
+            Family::Predict1 | Family::Transfer1 => Autoencoder::Kl(read_json(&vae.join("config.json"))?),
             // The published Wan 2.1 needs no configuration beside its weights.
             _ if !vae.join("config.json").is_file() => Autoencoder::Wan(WanConfig::default()),
             _ => Autoencoder::Wan(read_json(&vae.join("config.json"))?),
@@ -129,7 +136,8 @@ impl PublishedFolder {
         for adapter in &mut own.adapters {
             adapter.path = folder.join(&adapter.path);
         }
-        Ok(Self { folder, class: index.class, family, network, autoencoder, text, own })
+        let policy = (family == Family::Policy).then(|| PolicyFacts::open(&folder)).transpose()?;
+        Ok(Self { folder, class: index.class, family, network, autoencoder, text, policy, own })
     }
 
     /// Heads of attention of the text encoder; as many as the largest published one has, where none are told.
@@ -172,6 +180,11 @@ impl PublishedFolder {
         }
     }
 
+    /// Networks that read the words, each through a projection of its own.
+    pub(super) fn readers(&self) -> usize {
+        if self.family == Family::Transfer25 { 2 } else { 1 }
+    }
+
     /// Whether it makes single pictures from words.
     pub fn picture_only(&self) -> bool {
         self.class == "Cosmos2TextToImagePipeline"
@@ -184,7 +197,7 @@ impl PublishedFolder {
                 let takes = config.in_channels == 17;
                 (takes, takes)
             }
-            (Family::Transfer25, _) => (true, true),
+            (Family::Transfer1 | Family::Transfer25 | Family::Policy, _) => (true, true),
             (Family::Predict25, _) => (self.arm().is_some(), true),
             _ => (false, true),
         }
@@ -222,7 +235,11 @@ impl PublishedFolder {
         let (_, takes_frames) = self.frames_needed();
         let history = match self.family {
             // The whole control clip is what it starts from.
-            Family::Transfer25 => 4096,
+            family if family.is_control() => 4096,
+            // The clip whose actions are wanted.
+            Family::Cosmos3 if settings.inverse == Some(true) => settings.chunk.unwrap_or(17),
+            // One picture of each camera.
+            Family::Policy => self.policy.as_ref().map_or(1, |policy| policy.cameras.len()),
             _ if !actions.is_empty() || !takes_frames => 1,
             _ => time + 1,
         };
@@ -237,7 +254,7 @@ impl PublishedFolder {
                 history,
             },
             actions,
-            state: Vec::new(),
+            state: self.policy.as_ref().map(|policy| policy.state.clone()).unwrap_or_default(),
             text: self.text && self.arm().is_none(),
             knows: String::new(),
             embodiment: settings.body.clone().unwrap_or_default(),
@@ -315,6 +332,17 @@ impl PublishedFolder {
                 let entry = entry.map_err(failed)?;
                 if entry.path().is_file() {
                     files.push(Path::new(part).join(entry.file_name()));
+                }
+            }
+        }
+        if self.family == Family::Policy {
+            for entry in std::fs::read_dir(&self.folder)
+                .map_err(|source| CheckpointError::Read { path: self.folder.clone(), source })?
+                .flatten()
+            {
+                let name = PathBuf::from(entry.file_name());
+                if name.extension().is_some_and(|e| e == "json") && !files.contains(&name) {
+                    files.push(name);
                 }
             }
         }

@@ -6,6 +6,8 @@
 //! | `family`, `folder` | what a folder holds, without reading a weight; its contract |
 //! | `bodies` | action channels by robot body, with names, units and ranges |
 //! | `parts` | networks into memory, and out of it |
+//! | `policy` | what a robot's policy takes, gives and is scaled by |
+//! | `prompts` | words as the networks read them, kept for the next time |
 //! | `run`, `clip` | from frames, words and actions to frames, chunk by chunk |
 //! | `noise` | the noise of a run as a function of its seed |
 //! | `preview` | a small picture of latents |
@@ -19,7 +21,9 @@ mod folder;
 mod memory;
 mod noise;
 mod parts;
+mod policy;
 mod preview;
+mod prompts;
 mod run;
 mod settings;
 
@@ -27,8 +31,9 @@ pub use bodies::{Body, bodies};
 pub use family::{Family, Licence};
 pub use folder::{INDEX_FILE, OWN_SETTINGS_FILE, PublishedFolder, is_published};
 pub use memory::{Need, need};
-pub use parts::Published;
-pub use run::{ClipJob, ClipMade, ClipMoment};
+pub use parts::{PromptStore, Published};
+pub use policy::PolicyFacts;
+pub use run::{ClipJob, ClipMade, ClipMoment, Planned};
 pub use settings::{AdapterChoice, ClipSettings, MemoryMode, Numbers};
 
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ use super::settings::{AdapterChoice, ClipSettings, MemoryMode, Numbers};
 use crate::checkpoint::{Adapter, Checkpoint, read_json};
 use crate::common::{Place, Storage, with_storage};
 use crate::cosmos::Reference;
-use crate::cosmos::dit::{ControlConfig, ControlNet, Dit, DitConfig};
+use crate::cosmos::dit::{Control1, Control1Config, ControlConfig, ControlNet, Dit, DitConfig};
 use crate::cosmos::kl::{KlConfig, KlCosmos, KlPlace};
 use crate::cosmos::mot::{Generation, PromptMemory, Understanding};
 use crate::cosmos::pipeline::Prompts;
@@ -23,19 +23,21 @@ use crate::cosmos::pipeline::predict1::Predict1;
 use crate::cosmos::pipeline::predict2::Predict2;
 use crate::cosmos::pipeline::predict25::Predict25;
 use crate::cosmos::pipeline::prompt;
+use crate::cosmos::pipeline::transfer1::Transfer1;
 use crate::cosmos::pipeline::transfer25::Transfer25;
 use crate::sampler::UniPcConfig;
 use crate::text::{QwenConfig, QwenText, T5Config, T5Encoder, TextTokenizer};
 use crate::wan::{Wan, WanConfig, WanPlace};
 
 /// Tokens that a prompt of Predict and Transfer is filled up to.
-const PROMPT_TOKENS: usize = 512;
+pub(super) const PROMPT_TOKENS: usize = 512;
 
 /// Networks of a run, ready to denoise.
 pub(super) enum Engine {
     Predict1(Predict1),
     Predict2(Predict2),
     Predict25(Predict25),
+    Transfer1(Transfer1),
     Transfer25(Transfer25),
     Cosmos3(Cosmos3),
 }
@@ -50,35 +52,60 @@ enum TextEncoder {
 /// Words as networks read them.
 #[derive(Clone)]
 pub(super) enum Words {
-    Embedded(Prompts),
-    Read { prompt: Arc<PromptMemory>, negative: Option<Arc<PromptMemory>> },
+    /// One for each network that reads them, the transformer first.
+    Embedded(Vec<Prompts>),
+    Read {
+        prompt: Arc<PromptMemory>,
+        negative: Option<Arc<PromptMemory>>,
+    },
 }
 
 /// What decides which networks are in memory and how.
 #[derive(Clone, Debug, PartialEq)]
-struct Key {
+pub(super) struct Key {
     reference: Reference,
-    adapters: Vec<AdapterChoice>,
-    memory: MemoryMode,
+    pub adapters: Vec<AdapterChoice>,
+    pub memory: MemoryMode,
     /// Settings that change the noise schedule.
     picture: bool,
 }
 
+impl Key {
+    pub fn of(settings: &ClipSettings, picture: bool) -> Self {
+        Self {
+            reference: settings.reference.unwrap_or_default(),
+            adapters: settings.adapters.clone(),
+            memory: settings.memory,
+            picture,
+        }
+    }
+}
+
 #[derive(Default)]
-struct Kept {
-    key: Option<Key>,
+pub(super) struct Kept {
+    pub key: Option<Key>,
     engine: Option<Arc<Engine>>,
     encoder: Option<Arc<TextEncoder>>,
-    words: Option<((String, Option<String>), Words)>,
+    pub words: Option<((String, Option<String>), Words)>,
     projection: Option<Arc<Projection>>,
+}
+
+/// Keeps what text encoders made of words, so that the same words need no text encoder again. What it loses or
+/// damages is made anew.
+pub trait PromptStore: Send + Sync {
+    /// What was kept under a name, whole or not at all.
+    fn get(&self, name: &str) -> Option<Vec<u8>>;
+    /// Keeps something under a name.
+    fn put(&self, name: &str, bytes: &[u8]);
 }
 
 /// A published model, ready to run. Networks are read when they are needed first.
 pub struct Published {
-    folder: PublishedFolder,
-    device: Device,
-    sha256: String,
+    pub(super) folder: PublishedFolder,
+    pub(super) device: Device,
+    pub(super) sha256: String,
     parameters: u64,
+    pub(super) store: Option<Arc<dyn PromptStore>>,
     kept: Mutex<Kept>,
 }
 
@@ -89,7 +116,12 @@ impl Published {
     /// A weight file is missing or damaged.
     pub fn new(folder: PublishedFolder, device: &Device, sha256: String) -> Result<Self, PublishedError> {
         let parameters = folder.parameters()?;
-        Ok(Self { folder, device: device.clone(), sha256, parameters, kept: Mutex::default() })
+        Ok(Self { folder, device: device.clone(), sha256, parameters, store: None, kept: Mutex::default() })
+    }
+
+    /// The same with a place where prompts are kept.
+    pub fn with_store(self, store: Arc<dyn PromptStore>) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// What its folder holds.
@@ -111,18 +143,13 @@ impl Published {
         &self.device
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+    pub(super) fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what was read under other choices.
     pub(super) fn choose(&self, settings: &ClipSettings, picture: bool) {
-        let key = Key {
-            reference: settings.reference.unwrap_or_default(),
-            adapters: settings.adapters.clone(),
-            memory: settings.memory,
-            picture,
-        };
+        let key = Key::of(settings, picture);
         let mut kept = self.kept();
         if kept.key.as_ref() != Some(&key) {
             let projection = kept.projection.take();
@@ -145,6 +172,10 @@ impl Published {
         if !self.folder.text {
             return self.no_words();
         }
+        if let Some(words) = self.stored(settings, prompt, negative) {
+            self.kept().words = Some((key, words.clone()));
+            return Ok(words);
+        }
         if settings.memory.offloads() {
             // The transformer makes room for the text encoder.
             self.kept().engine = None;
@@ -157,18 +188,20 @@ impl Published {
         let words = match &*encoder {
             TextEncoder::T5(tokenizer, encoder) => {
                 let read = |text: &str| prompt::t5(tokenizer, encoder, text, PROMPT_TOKENS, &self.device);
-                Words::Embedded(Prompts {
+                Words::Embedded(vec![Prompts {
                     positive: read(prompt)?.embeds,
                     negative: negative.map(read).transpose()?.map(|read| read.embeds),
-                })
+                    projected: false,
+                }])
             }
             TextEncoder::Reason1(tokenizer, encoder) => {
                 let read =
                     |text: &str| prompt::reason1(tokenizer, encoder, text, PROMPT_TOKENS, &self.device);
-                Words::Embedded(Prompts {
+                Words::Embedded(vec![Prompts {
                     positive: read(prompt)?.embeds,
                     negative: negative.map(read).transpose()?.map(|read| read.embeds),
-                })
+                    projected: false,
+                }])
             }
             TextEncoder::Tower(tower) => {
                 let tokenizer = self.tokenizer()?;
@@ -209,7 +242,7 @@ impl Published {
             false => config.text_embed_dim,
         };
         let positive = Tensor::zeros((1, PROMPT_TOKENS, width), DType::F32, &self.device)?;
-        Ok(Words::Embedded(Prompts { positive, negative: None }))
+        Ok(Words::Embedded(vec![Prompts { positive, negative: None, projected: false }]))
     }
 
     fn text_encoder(&self, settings: &ClipSettings) -> Result<TextEncoder, PublishedError> {
@@ -263,6 +296,19 @@ impl Published {
         let folder = &self.folder.folder;
         let reference = settings.reference.unwrap_or_default();
         match (&self.folder.network, &self.folder.autoencoder) {
+            (Network::Dit(config), Autoencoder::Kl(kl)) if self.folder.family == super::Family::Transfer1 => {
+                let control = folder.join("controlnet");
+                let own = self.control1(config)?;
+                // The branch is saved with the head of the transformer that it is a copy of.
+                let head = |name: &str| name.starts_with("norm_out.") || name.starts_with("proj_out.");
+                let plain = Reading::new(self, settings, false)?;
+                let control = plain.network(&control, head, |vb| Control1::new(&own, reference, vb))?;
+                Ok(Engine::Transfer1(Transfer1 {
+                    dit: reading.dit(folder, config, reference)?,
+                    control,
+                    vae: self.kl(kl, settings)?,
+                }))
+            }
             (Network::Dit(config), Autoencoder::Kl(kl)) => Ok(Engine::Predict1(Predict1 {
                 dit: reading.dit(folder, config, reference)?,
                 vae: self.kl(kl, settings)?,
@@ -283,7 +329,9 @@ impl Published {
                 let dit = reading.dit(folder, config, reference)?;
                 let vae = self.wan(wan, settings)?;
                 Ok(match self.folder.family {
-                    super::Family::Predict2 => Engine::Predict2(Predict2 { dit, vae }),
+                    super::Family::Predict2 | super::Family::Policy => {
+                        Engine::Predict2(Predict2 { dit, vae })
+                    }
                     super::Family::Transfer25 => {
                         let control = folder.join("controlnet");
                         let own: ControlConfig = read_json(&control.join("config.json"))?;
@@ -307,6 +355,16 @@ impl Published {
         }
     }
 
+    /// The control branch of Transfer1: its file, or the transformer's sizes with the published numbers of blocks and
+    /// channels.
+    fn control1(&self, config: &DitConfig) -> Result<Control1Config, PublishedError> {
+        let file = self.folder.folder.join("controlnet/config.json");
+        if file.is_file() {
+            return Ok(read_json(&file)?);
+        }
+        Ok(Control1Config { dit: config.clone(), num_control_blocks: 3, hint_channels: 128 })
+    }
+
     /// The noise schedule: the folder's, or what NVIDIA's own code takes.
     fn schedule(&self, settings: &ClipSettings) -> Result<UniPcConfig, PublishedError> {
         let mut schedule: UniPcConfig =
@@ -314,6 +372,8 @@ impl Published {
         if settings.reference == Some(Reference::Nvidia) {
             schedule.use_karras_sigmas = false;
             schedule.use_flow_sigmas = true;
+            // The ends of its table of a thousand levels in f32.
+            schedule.ramp = Some((f64::from(0.999_f32), 0.0));
             schedule.flow_shift = match self.folder.family {
                 super::Family::Cosmos3 if self.kept().key.as_ref().is_some_and(|key| key.picture) => 3.0,
                 super::Family::Cosmos3 => 10.0,

@@ -19,6 +19,8 @@ pub struct ClipJob<'a> {
     pub given: &'a [Frame],
     /// One row a step in the contract's order and units.
     pub actions: Option<&'a [Vec<f32>]>,
+    /// The robot's present state in the contract's order and units, for policies.
+    pub state: Option<&'a [f32]>,
     /// Frames to make.
     pub steps: usize,
     /// Seed of the noise.
@@ -52,6 +54,19 @@ pub struct ClipMade {
     pub frames: Vec<Frame>,
     /// Actions that the model chose, one row a step (where it was not given any and has a body).
     pub actions: Option<Vec<Vec<f32>>>,
+    /// What a policy wants to do.
+    pub planned: Option<Planned>,
+}
+
+/// What a policy wants to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// Its actions, one row a step, in the units of its training data.
+    pub rows: Vec<Vec<f32>>,
+    /// The state that it expects after them.
+    pub state: Option<Vec<f32>>,
+    /// How likely it thinks that the task succeeds, 0 to 1.
+    pub value: f32,
 }
 
 /// How frames are divided into chunks.
@@ -85,13 +100,17 @@ impl Published {
         let folder = self.folder();
         let settings = folder.settings(job.settings);
         check(folder, &settings, job)?;
+        if let Some(policy) = &folder.policy {
+            return self.act(policy, &settings, job, watch);
+        }
         let (_, time) = folder.autoencoder.factors();
         let plan = Plan { chunk: chunk_length(folder, &settings, time)?, time };
         let denoise = settings.denoise.unwrap_or(35);
         let per_chunk = |given: usize| plan.chunk.saturating_sub(given).max(1);
         let first_given = taken(folder, &settings, job.given.len(), time);
         let chunks = match folder.family {
-            Family::Transfer25 => {
+            _ if settings.inverse == Some(true) => 1,
+            family if family.is_control() => {
                 job.steps.saturating_sub(1).div_ceil(plan.chunk.saturating_sub(1).max(1)).max(1)
             }
             _ => {
@@ -105,7 +124,7 @@ impl Published {
         let mut actions: Option<Vec<Vec<f32>>> = None;
         let mut number = 0;
         while made.len() < job.steps {
-            let history: Vec<Frame> = if folder.family == Family::Transfer25 {
+            let history: Vec<Frame> = if folder.family.is_control() {
                 job.given.get(job.given.len() - job.steps..).unwrap_or_default().to_vec()
             } else {
                 let all: Vec<&Frame> = job.given.iter().chain(&made).collect();
@@ -150,7 +169,7 @@ impl Published {
             }
             number += 1;
         }
-        Ok(ClipMade { frames: made, actions })
+        Ok(ClipMade { frames: made, actions, planned: None })
     }
 }
 
@@ -179,6 +198,7 @@ fn taken(folder: &PublishedFolder, settings: &ClipSettings, have: usize, time: u
     match have {
         0 => 0,
         _ if !takes => 0,
+        have if settings.inverse == Some(true) => have,
         have if have > time && folder.arm().is_none() && settings.body.is_none() => time + 1,
         _ => 1,
     }
@@ -207,13 +227,49 @@ fn check(folder: &PublishedFolder, settings: &ClipSettings, job: &ClipJob<'_>) -
     if folder.picture_only() && job.steps > 1 {
         return fail("This model makes single pictures. Ask for 1 step.".to_owned());
     }
-    if folder.family == Family::Transfer25 && job.given.len() < job.steps {
+    if folder.family.is_control() && job.given.len() < job.steps {
         return fail(format!(
             "The control clip has {} frames up to the chosen one, and {} are asked for: each frame that is made needs one of \
              the control clip. Ask for fewer steps, or start at a later frame.",
             job.given.len(),
             job.steps
         ));
+    }
+    if let Some(policy) = &folder.policy {
+        let cameras = policy.cameras.join(", ");
+        let count = policy.cameras.len();
+        if job.given.len() != count || job.steps != count {
+            return fail(format!(
+                "This policy looks through {count} cameras ({cameras}): give one picture of each, in this order, and ask for {count} \
+                 steps: what each will see after the actions. Given were {} pictures and {} steps.",
+                job.given.len(),
+                job.steps
+            ));
+        }
+        if job.actions.is_some() {
+            return fail("A policy chooses its actions itself. Leave the action track out.".to_owned());
+        }
+    }
+    if settings.inverse == Some(true) {
+        let most = settings.chunk.unwrap_or(17).saturating_sub(1);
+        if folder.family != Family::Cosmos3 || settings.body.is_none() {
+            return fail(
+                "Only Cosmos 3 reads actions from frames, and it must be told whose. Choose a robot body."
+                    .to_owned(),
+            );
+        }
+        if job.actions.is_some() {
+            return fail("The actions are what is read here. Leave the action track out.".to_owned());
+        }
+        if job.given.len() < 2 || job.steps + 1 != job.given.len() || job.steps > most {
+            return fail(format!(
+                "Actions are read between frames: {} frames were given and {} steps asked for. Give 2 to {} frames and ask for \
+                 one step less.",
+                job.given.len(),
+                job.steps,
+                most + 1
+            ));
+        }
     }
     if folder.arm().is_some() && job.actions.is_none() {
         return fail("This model is driven by arm actions. Give it an action track.".to_owned());

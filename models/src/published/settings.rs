@@ -64,6 +64,12 @@ pub struct ClipSettings {
     pub body: Option<String>,
     /// Where the camera looks from: `ego_view`, `third_person_view`, `wrist_view` or `concat_view`.
     pub view: Option<String>,
+    /// The robot's present state in the order of the contract, for policies that start from pictures without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<Vec<f32>>,
+    /// With a body: read the actions that lead through the given frames, instead of imagining what follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inverse: Option<bool>,
     /// Whose numbers are reproduced.
     pub reference: Option<Reference>,
     /// Strength of a control clip.
@@ -88,6 +94,8 @@ impl ClipSettings {
             negative: self.negative.clone().or_else(|| base.negative.clone()),
             body: self.body.clone().or_else(|| base.body.clone()),
             view: self.view.clone().or_else(|| base.view.clone()),
+            state: self.state.clone().or_else(|| base.state.clone()),
+            inverse: self.inverse.or(base.inverse),
             reference: self.reference.or(base.reference),
             control_scale: self.control_scale.or(base.control_scale),
             adapters: if self.adapters.is_empty() { base.adapters.clone() } else { self.adapters.clone() },

@@ -31,6 +31,9 @@ pub struct UniPcConfig {
     pub use_flow_sigmas: bool,
     /// Time shift of the even ramp.
     pub flow_shift: f64,
+    /// Highest and lowest level of the even ramp before its shift; the diffusers library begins at 1 and keeps a
+    /// thousandth away from 0. Not in published files.
+    pub ramp: Option<(f64, f64)>,
     /// Level behind the last step.
     pub final_sigmas_type: FinalSigma,
     /// Lowest Karras level (before `sigma / (1 + sigma)`).
@@ -51,6 +54,7 @@ impl Default for UniPcConfig {
             use_karras_sigmas: false,
             use_flow_sigmas: false,
             flow_shift: 1.0,
+            ramp: None,
             final_sigmas_type: FinalSigma::Zero,
             sigma_min: None,
             sigma_max: None,
@@ -266,9 +270,10 @@ impl Terms {
 /// Levels evenly spaced in [1, 1/1000], then shifted.
 fn shifted_ramp(config: &UniPcConfig, steps: usize) -> Vec<f64> {
     // Computed in the reference's order: the timesteps cut from these levels must be equal integers.
-    let stride = (1.0 / config.num_train_timesteps - 1.0) / steps as f64;
+    let (high, low) = config.ramp.unwrap_or((1.0, 1.0 / config.num_train_timesteps));
+    let stride = (low - high) / steps as f64;
     let mut levels: Vec<f64> = (0..steps)
-        .map(|i| i as f64 * stride + 1.0)
+        .map(|i| i as f64 * stride + high)
         .map(|s| config.flow_shift * s / (1.0 + (config.flow_shift - 1.0) * s))
         .collect();
     // At exactly 1 the log of the signal part would be infinite.

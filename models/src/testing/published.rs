@@ -8,8 +8,9 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use serde_json::{Value, json};
 
+use super::full_width::spread;
 use crate::cosmos::Reference;
-use crate::cosmos::dit::{ControlConfig, ControlNet, Dit, DitConfig};
+use crate::cosmos::dit::{Control1, Control1Config, ControlConfig, ControlNet, Dit, DitConfig};
 use crate::cosmos::kl::{KlConfig, KlCosmos};
 use crate::cosmos::mot::{Generation, MotConfig, Understanding};
 use crate::random::{Random, stream_of};
@@ -27,10 +28,14 @@ pub enum Tiny {
     Predict2Arm,
     /// Text, text with frames to clip.
     Predict25,
+    /// A control clip to frames, with Predict1's networks.
+    Transfer1,
     /// A control clip to frames.
     Transfer25,
     /// Text, frames, and actions of bodies up to ten numbers.
     Cosmos3,
+    /// Pictures of two cameras and a state of nine numbers to sixteen actions of seven numbers.
+    Policy,
 }
 
 /// Writes a tiny model into `folder`. Sides of its frames are multiples of 16. `heads` of 16 numbers are the width of
@@ -40,33 +45,35 @@ pub enum Tiny {
 /// The folder cannot be written.
 pub fn tiny(kind: Tiny, folder: &Path, seed: u64, heads: usize) -> Result<()> {
     let width = 16 * heads;
-    let make = Maker { folder, seed };
+    let make = Maker { folder, seed, write: whole };
     let class = match kind {
         Tiny::Predict1 => "CosmosVideoToWorldPipeline",
         Tiny::Predict2 | Tiny::Predict2Arm => "Cosmos2VideoToWorldPipeline",
         Tiny::Predict25 => "Cosmos2_5_PredictBasePipeline",
+        Tiny::Transfer1 => "CosmosTransfer1Pipeline",
         Tiny::Transfer25 => "Cosmos2_5_TransferPipeline",
         Tiny::Cosmos3 => "Cosmos3OmniPipeline",
+        Tiny::Policy => "CosmosPolicyPipeline",
     };
-    make.json("model_index.json", &json!({ "_class_name": class }))?;
+    make.index(class)?;
     match kind {
-        Tiny::Predict1 => {
-            make.dit(&json!({
+        Tiny::Predict1 | Tiny::Transfer1 => {
+            let mut config = json!({
                 "_class_name": "CosmosTransformer3DModel", "in_channels": 17, "num_attention_heads": heads,
                 "attention_head_dim": 16, "num_layers": 2, "mlp_ratio": 2.0, "text_embed_dim": 32,
                 "adaln_lora_dim": 8, "max_size": [16, 32, 32], "rope_scale": [2.0, 1.0, 1.0],
-            }))?;
+            });
+            make.dit(&config)?;
+            if kind == Tiny::Transfer1 {
+                config["num_control_blocks"] = 1.into();
+                config["hint_channels"] = 20.into();
+                make.control1(&config)?;
+            }
             make.kl()?;
             make.t5()?;
-            make.json(
-                "scheduler/scheduler_config.json",
-                &json!({
-                    "sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5, "sigma_schedule": "karras", "rho": 7.0,
-                    "num_train_timesteps": 1000, "prediction_type": "epsilon", "final_sigmas_type": "sigma_min",
-                }),
-            )?;
+            make.edm_schedule()?;
         }
-        Tiny::Predict2 | Tiny::Predict2Arm => {
+        Tiny::Predict2 | Tiny::Predict2Arm | Tiny::Policy => {
             let mut config = json!({
                 "_class_name": "CosmosTransformer3DModel", "in_channels": 17, "num_attention_heads": heads,
                 "attention_head_dim": 16, "num_layers": 2, "mlp_ratio": 2.0, "text_embed_dim": 32,
@@ -79,6 +86,15 @@ pub fn tiny(kind: Tiny, folder: &Path, seed: u64, heads: usize) -> Result<()> {
                 config["action_layout"] = "chunk".into();
             } else {
                 make.t5()?;
+            }
+            if kind == Tiny::Policy {
+                make.json(
+                    "libero_dataset_statistics.json",
+                    &json!({
+                        "actions_min": vec![-1.0; 7], "actions_max": vec![1.0; 7],
+                        "proprio_min": vec![-2.0; 9], "proprio_max": vec![2.0; 9],
+                    }),
+                )?;
             }
             make.dit(&config)?;
             make.wan(false, 16)?;
@@ -140,23 +156,35 @@ pub fn random_weights(
         let count: usize = shape.iter().product();
         let mut values = vec![0f32; count];
         Random::new(seed, stream_of(&name), 0).fill_normal(0, &mut values);
-        let inputs: usize = shape.iter().skip(1).product::<usize>().max(1);
-        let is_norm = name.ends_with("gamma") || (name.ends_with("weight") && shape.len() == 1);
-        let scale = if name.ends_with("bias") { 0.05 } else { 1.0 / (inputs as f32).sqrt() };
+        let (scale, mean) = spread(&name, &shape);
         for value in &mut values {
-            *value = if is_norm { 1.0 + 0.1 * *value } else { *value * scale };
+            *value = mean + *value * scale;
         }
         weights.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
     }
     Ok(weights)
 }
 
-struct Maker<'a> {
-    folder: &'a Path,
-    seed: u64,
+/// Writes a file with random weights for everything that a network asks for.
+pub(super) type Write = fn(&Path, u64, &dyn Fn(VarBuilder<'static>) -> Result<()>) -> Result<()>;
+
+/// All weights in memory, then in the file.
+fn whole(file: &Path, seed: u64, build: &dyn Fn(VarBuilder<'static>) -> Result<()>) -> Result<()> {
+    candle_core::safetensors::save(&random_weights(seed, build)?, file)
+}
+
+/// Writes the parts of a publisher's folder.
+pub(super) struct Maker<'a> {
+    pub folder: &'a Path,
+    pub seed: u64,
+    pub write: Write,
 }
 
 impl Maker<'_> {
+    pub fn index(&self, class: &str) -> Result<()> {
+        self.json("model_index.json", &json!({ "_class_name": class }))
+    }
+
     fn json(&self, file: &str, value: &Value) -> Result<()> {
         let path = self.folder.join(file);
         if let Some(parent) = path.parent() {
@@ -167,15 +195,14 @@ impl Maker<'_> {
     }
 
     fn weights(&self, file: &str, build: impl Fn(VarBuilder<'static>) -> Result<()>) -> Result<()> {
-        let weights = random_weights(self.seed ^ stream_of(file), build)?;
-        candle_core::safetensors::save(&weights, self.folder.join(file))
+        (self.write)(&self.folder.join(file), self.seed ^ stream_of(file), &build)
     }
 
     fn read<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
         serde_json::from_value(value.clone()).map_err(candle_core::Error::wrap)
     }
 
-    fn dit(&self, config: &Value) -> Result<()> {
+    pub fn dit(&self, config: &Value) -> Result<()> {
         self.json("transformer/config.json", config)?;
         let own: DitConfig = Self::read(config)?;
         self.weights("transformer/diffusion_pytorch_model.safetensors", |vb| {
@@ -183,11 +210,19 @@ impl Maker<'_> {
         })
     }
 
-    fn control(&self, config: &Value) -> Result<()> {
+    pub fn control(&self, config: &Value) -> Result<()> {
         self.json("controlnet/config.json", config)?;
         let own: ControlConfig = Self::read(config)?;
         self.weights("controlnet/diffusion_pytorch_model.safetensors", |vb| {
             ControlNet::new(&own, Reference::Diffusers, vb).map(drop)
+        })
+    }
+
+    pub fn control1(&self, config: &Value) -> Result<()> {
+        self.json("controlnet/config.json", config)?;
+        let own: Control1Config = Self::read(config)?;
+        self.weights("controlnet/diffusion_pytorch_model.safetensors", |vb| {
+            Control1::new(&own, Reference::Diffusers, vb).map(drop)
         })
     }
 
@@ -200,8 +235,12 @@ impl Maker<'_> {
             "out_channels": if second { 12 } else { 3 }, "patch_size": if second { json!(2) } else { Value::Null },
             "decoder_base_dim": if second { json!(4) } else { Value::Null },
         });
-        self.json("vae/config.json", &config)?;
-        let own: WanConfig = Self::read(&config)?;
+        self.wan_with(&config)
+    }
+
+    pub fn wan_with(&self, config: &Value) -> Result<()> {
+        self.json("vae/config.json", config)?;
+        let own: WanConfig = Self::read(config)?;
         self.weights("vae/diffusion_pytorch_model.safetensors", |vb| Wan::new(&own, vb).map(drop))
     }
 
@@ -211,8 +250,12 @@ impl Maker<'_> {
             "decode_block_out_channels": [4, 4, 4, 6], "attention_resolutions": [32], "resolution": 64, "num_layers": 1,
             "patch_size": 2, "spatial_compression_ratio": 4, "temporal_compression_ratio": 4,
         });
-        self.json("vae/config.json", &config)?;
-        let own: KlConfig = Self::read(&config)?;
+        self.kl_with(&config)
+    }
+
+    pub fn kl_with(&self, config: &Value) -> Result<()> {
+        self.json("vae/config.json", config)?;
+        let own: KlConfig = Self::read(config)?;
         self.weights("vae/diffusion_pytorch_model.safetensors", |vb| KlCosmos::new(&own, vb).map(drop))
     }
 
@@ -222,8 +265,12 @@ impl Maker<'_> {
             "relative_attention_num_buckets": 8, "relative_attention_max_distance": 20, "feed_forward_proj": "relu",
             "layer_norm_epsilon": 1e-6,
         });
-        self.json("text_encoder/config.json", &config)?;
-        let own: T5Config = Self::read(&config)?;
+        self.t5_with(&config)
+    }
+
+    pub fn t5_with(&self, config: &Value) -> Result<()> {
+        self.json("text_encoder/config.json", config)?;
+        let own: T5Config = Self::read(config)?;
         self.weights("text_encoder/model.safetensors", |vb| T5Encoder::new(&own, vb).map(drop))?;
         self.tokenizer("pipe_predict2", "tokenizer")
     }
@@ -237,6 +284,10 @@ impl Maker<'_> {
                 "rope_parameters": { "rope_theta": 1_000_000.0 },
             },
         });
+        self.reason1_with(config)
+    }
+
+    pub fn reason1_with(&self, config: Value) -> Result<()> {
         self.json("text_encoder/config.json", &config)?;
         let own = QwenConfig::from_json(config).map_err(candle_core::Error::wrap)?;
         self.weights("text_encoder/model.safetensors", |vb| QwenText::new(&own, vb).map(drop))?;
@@ -251,15 +302,29 @@ impl Maker<'_> {
             "rope_axes_dim": [2, 1, 1], "vocab_size": 290, "action_gen": true, "action_dim": 10,
             "num_embodiment_domains": 9,
         });
-        self.json("transformer/config.json", &config)?;
-        let own: MotConfig = Self::read(&config)?;
+        self.towers_with(&config)
+    }
+
+    pub fn towers_with(&self, config: &Value) -> Result<()> {
+        self.json("transformer/config.json", config)?;
+        let own: MotConfig = Self::read(config)?;
         self.weights("transformer/diffusion_pytorch_model.safetensors", |vb| {
             Understanding::new(&own, vb.clone())?;
             Generation::new(&own, vb).map(drop)
         })
     }
 
-    fn flow_schedule(&self) -> Result<()> {
+    pub fn edm_schedule(&self) -> Result<()> {
+        self.json(
+            "scheduler/scheduler_config.json",
+            &json!({
+                "sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5, "sigma_schedule": "karras", "rho": 7.0,
+                "num_train_timesteps": 1000, "prediction_type": "epsilon", "final_sigmas_type": "sigma_min",
+            }),
+        )
+    }
+
+    pub fn flow_schedule(&self) -> Result<()> {
         self.json(
             "scheduler/scheduler_config.json",
             &json!({
@@ -271,7 +336,7 @@ impl Maker<'_> {
     }
 
     /// Tokenizers are those of the committed reference cases.
-    fn tokenizer(&self, case: &str, name: &str) -> Result<()> {
+    pub fn tokenizer(&self, case: &str, name: &str) -> Result<()> {
         let from: PathBuf =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(case).join("tokenizer");
         let to = self.folder.join(name);
@@ -288,7 +353,7 @@ impl Maker<'_> {
 /// # Errors
 /// The folder cannot be written.
 pub fn tiny_reasoner(folder: &Path, seed: u64) -> Result<()> {
-    let make = Maker { folder, seed };
+    let make = Maker { folder, seed, write: whole };
     let config = json!({
         "model_type": "qwen3_vl", "image_token_id": 280, "video_token_id": 281,
         "text_config": {

@@ -81,6 +81,7 @@ pub(super) fn transfer(case: &mut Case) -> Result<(), VerifyError> {
             latents: &latents,
             timestep: &timestep,
             text: &text,
+            text_is_projected: false,
             picture: Some(&picture),
             condition_mask: &condition,
             padding_mask: Some(&padding),

@@ -10,12 +10,14 @@ use super::bars::{self, Bar};
 use super::case::Case;
 use super::{VerifyError, build};
 use crate::cosmos::Reference;
-use crate::cosmos::dit::{ControlConfig, ControlNet, Dit, DitConfig};
+use crate::cosmos::dit::{Control1, Control1Config, ControlConfig, ControlNet, Dit, DitConfig};
 use crate::cosmos::kl::{KlConfig, KlCosmos};
+use crate::cosmos::pipeline::policy::PolicyJob;
 use crate::cosmos::pipeline::predict1::{Predict1, Predict1Job};
 use crate::cosmos::pipeline::predict2::{Predict2, Predict2Job};
 use crate::cosmos::pipeline::predict25::{Predict25, Predict25Job, Start};
 use crate::cosmos::pipeline::prompt::{self, EncodedPrompt, PromptError};
+use crate::cosmos::pipeline::transfer1::{Transfer1, Transfer1Job};
 use crate::cosmos::pipeline::transfer25::{Transfer25, Transfer25Job};
 use crate::cosmos::pipeline::{Hooks, Moment, PipelineError, Prompts, Rounding, from_bytes, to_bytes};
 use crate::sampler::{EdmConfig, UniPcConfig};
@@ -34,7 +36,9 @@ pub(super) fn run(case: &mut Case) -> Result<(), VerifyError> {
     match index.class.as_str() {
         "CosmosTextToWorldPipeline" | "CosmosVideoToWorldPipeline" => predict1(case),
         "Cosmos2TextToImagePipeline" | "Cosmos2VideoToWorldPipeline" => predict2(case),
+        "CosmosPolicyPipeline" => policy(case),
         "Cosmos2_5_PredictBasePipeline" => predict25(case),
+        "CosmosTransfer1Pipeline" => transfer1(case),
         "Cosmos2_5_TransferPipeline" => transfer25(case),
         "Cosmos3OmniPipeline" => super::cosmos3::pipeline(case),
         other => Err(case.unsupported(&format!("the pipeline `{other}`"))),
@@ -201,6 +205,7 @@ fn prompts(
     Ok(Prompts {
         positive: one("prompt", "prompt_ids", "prompt_embeds")?,
         negative: Some(one("negative_prompt", "negative_ids", "negative_embeds")?),
+        projected: false,
     })
 }
 
@@ -225,7 +230,8 @@ fn reason1_prompts(case: &mut Case) -> Result<Prompts, VerifyError> {
 
 fn dit(case: &Case) -> Result<Dit, VerifyError> {
     let config: DitConfig = case.config("transformer", "config.json")?;
-    build(case, &case.folder().join("transformer"), &[], |vb| Dit::new(&config, Reference::Diffusers, vb))
+    let reference = case.argument("reference")?.unwrap_or_default();
+    build(case, &case.folder().join("transformer"), &[], |vb| Dit::new(&config, reference, vb))
 }
 
 pub(super) fn wan(case: &Case) -> Result<WanPlace, VerifyError> {
@@ -299,6 +305,31 @@ fn predict2(case: &mut Case) -> Result<(), VerifyError> {
     Ok(())
 }
 
+fn policy(case: &mut Case) -> Result<(), VerifyError> {
+    let pipeline = Predict2 { dit: dit(case)?, vae: wan(case)? };
+    let (text, start, state) = (case.input("text")?, case.input("latents_start")?, case.input("proprio")?);
+    let views = clip(case, "views_u8")?;
+    let job = PolicyJob {
+        text: &text,
+        views: &views,
+        state: Some(&state),
+        chunk: case.required("chunk_size")?,
+        action: case.required("action_dim")?,
+        steps: case.required("num_inference_steps")?,
+        start: Some(&start),
+    };
+    let made = Recorder::new(case, "", PLAIN).follow_all(
+        Rounding::Cut,
+        |hooks| pipeline.act(&job, hooks),
+        |made| &made.views,
+    )?;
+    case.compare("actions", &made.actions, bars::STEP)?;
+    if let Some(state) = &made.state {
+        case.compare("future_proprio", state, bars::STEP)?;
+    }
+    case.compare_numbers("value", &[made.value], bars::STEP)
+}
+
 fn predict25(case: &mut Case) -> Result<(), VerifyError> {
     let prompts = reason1_prompts(case)?;
     let schedule: UniPcConfig = case.config("scheduler", "scheduler_config.json")?;
@@ -324,6 +355,40 @@ fn predict25(case: &mut Case) -> Result<(), VerifyError> {
         Recorder::new(case, prefix, PLAIN).follow(Rounding::Nearest, |hooks| pipeline.run(&job, hooks))?;
     }
     Ok(())
+}
+
+fn transfer1(case: &mut Case) -> Result<(), VerifyError> {
+    let config: KlConfig = case.config("vae", "config.json")?;
+    let vae = build(case, &case.folder().join("vae"), &[], |vb| KlCosmos::new(&config, vb))?;
+    let config: Control1Config = case.config("controlnet", "config.json")?;
+    let folder = case.folder().join("controlnet");
+    let control = build(case, &folder, &[], |vb| Control1::new(&config, Reference::Nvidia, vb))?;
+    let pipeline = Transfer1 { dit: dit(case)?, control, vae: vae.into() };
+    let noise = case.input("latents_start")?;
+    let controls = clip(case, "control_u8")?;
+    let prompts = Prompts {
+        positive: case.input("text")?,
+        negative: Some(case.input("negative_text")?),
+        projected: false,
+    };
+    let bars = Bars {
+        encoded: bars::ENCODED_AGAIN,
+        decoded: bars::DECODED_AGAIN,
+        chunked: true,
+        picture: bars::PICTURE,
+    };
+    let job = Transfer1Job {
+        prompts: &prompts,
+        control: &controls,
+        chunk_frames: case.required("num_frames_per_chunk")?,
+        overlap_frames: case.required("num_input_frames")?,
+        fps: case.required("fps")?,
+        steps: case.required("num_inference_steps")?,
+        guidance: case.required("guidance_scale")?,
+        control_scale: case.required("control_weight")?,
+        noise: Some(&noise),
+    };
+    Recorder::new(case, "", bars).follow(Rounding::Cut, |hooks| pipeline.run(&job, hooks))
 }
 
 fn transfer25(case: &mut Case) -> Result<(), VerifyError> {
@@ -357,13 +422,14 @@ fn transfer25(case: &mut Case) -> Result<(), VerifyError> {
     for (prefix, controls) in [("one.", &one), ("two.", &controls)] {
         let job = Transfer25Job {
             prompts: &prompts,
+            control_prompts: &prompts,
             control: controls,
             chunk_frames,
             overlap_frames: case.required("num_ar_conditional_frames")?,
             steps: case.required("num_inference_steps")?,
             guidance: case.required("guidance_scale")?,
             control_scale: case.required("controls_conditioning_scale")?,
-            conditional_timestep: case.required("conditional_frame_timestep")?,
+            conditional_timestep: Some(case.required("conditional_frame_timestep")?),
             noise: Some(&noise),
         };
         Recorder::new(case, prefix, bars).follow(Rounding::Cut, |hooks| pipeline.run(&job, hooks))?;

@@ -4,6 +4,8 @@
 mod adapters;
 mod damage;
 mod modes;
+mod policy;
+mod prompts;
 mod pt;
 mod runs;
 mod support;

@@ -17,6 +17,7 @@ fn every_family_makes_the_frames_that_were_asked_for_and_the_same_again() {
         (Tiny::Predict25, 0),
         (Tiny::Predict25, 1),
         (Tiny::Predict25, 5),
+        (Tiny::Transfer1, 7),
         (Tiny::Transfer25, 7),
         (Tiny::Cosmos3, 0),
         (Tiny::Cosmos3, 1),
@@ -26,7 +27,7 @@ fn every_family_makes_the_frames_that_were_asked_for_and_the_same_again() {
         let model = open(dir.path()).unwrap();
         let given = frames(given);
         // A control clip in two chunks.
-        let chunk = (kind == Tiny::Transfer25).then_some(5);
+        let chunk = matches!(kind, Tiny::Transfer1 | Tiny::Transfer25).then_some(5);
         let settings = || ClipSettings { chunk, ..settings() };
         let first = run(&model, &given, 7, 1, &settings()).unwrap();
         assert_eq!(first.frames.len(), 7, "{kind:?}");
@@ -45,7 +46,7 @@ fn words_change_a_clip_and_guidance_takes_the_negative_ones_in() {
     let dir = folder(Tiny::Predict25);
     let model = open(dir.path()).unwrap();
     let with = |prompt: &str, settings: &ClipSettings| {
-        let job = ClipJob { prompt, given: &[], actions: None, steps: 5, seed: 1, settings };
+        let job = ClipJob { prompt, given: &[], actions: None, state: None, steps: 5, seed: 1, settings };
         model.imagine(&job, &mut |_: ClipMoment<'_>| ControlFlow::Continue(())).unwrap().frames
     };
     let plain = settings();
@@ -80,6 +81,7 @@ fn arm_actions_drive_the_small_networks_twelve_at_a_time() {
             prompt: "",
             given: &frames(1),
             actions: Some(&rows),
+            state: None,
             steps,
             seed: 1,
             settings: &settings(),
@@ -108,6 +110,7 @@ fn a_body_of_cosmos_3_is_driven_by_its_channels_or_chooses_them() {
             prompt: "pick up",
             given: &frames(1),
             actions: rows,
+            state: None,
             steps: 6,
             seed: 1,
             settings: &body,
@@ -128,12 +131,51 @@ fn a_body_of_cosmos_3_is_driven_by_its_channels_or_chooses_them() {
 }
 
 #[test]
+fn actions_are_read_from_frames() {
+    let dir = folder(Tiny::Cosmos3);
+    let model = open(dir.path()).unwrap();
+    let inverse = ClipSettings {
+        body: Some("bridge_orig_lerobot".into()),
+        inverse: Some(true),
+        chunk: Some(9),
+        ..settings()
+    };
+    assert_eq!(model.folder().contract("c3", &inverse).unwrap().frame.history, 9);
+    let read = |given: &[forerun_models::Frame]| run(&model, given, given.len() - 1, 1, &inverse).unwrap();
+    let made = read(&frames(6));
+    let rows = made.actions.unwrap();
+    assert_eq!((made.frames.len(), rows.len(), rows[0].len()), (5, 5, 10));
+    assert!(rows.iter().flatten().all(|v| v.is_finite()));
+    // Other frames, other actions; the same frames, the same ones.
+    let mut other = frames(6);
+    other.reverse();
+    assert!(read(&other).actions.unwrap() != rows);
+    assert_eq!(read(&frames(6)).actions.unwrap(), rows);
+    // What it needs is said in words.
+    let fails = |given: usize, steps: usize, settings: &ClipSettings| {
+        run(&model, &frames(given), steps, 1, settings).err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    assert!(fails(1, 1, &inverse).contains("between frames"));
+    assert!(fails(6, 6, &inverse).contains("one step less"));
+    let nobody = ClipSettings { body: None, ..inverse.clone() };
+    assert!(fails(6, 5, &nobody).contains("robot body"));
+}
+
+#[test]
 fn every_step_is_told_with_a_picture_and_a_stop_comes_before_the_next_one() {
     let dir = folder(Tiny::Predict25);
     let model = open(dir.path()).unwrap();
     let settings = ClipSettings { denoise: Some(4), ..settings() };
     let given = frames(1);
-    let job = ClipJob { prompt: "x", given: &given, actions: None, steps: 8, seed: 1, settings: &settings };
+    let job = ClipJob {
+        prompt: "x",
+        given: &given,
+        actions: None,
+        state: None,
+        steps: 8,
+        seed: 1,
+        settings: &settings,
+    };
     let mut told = Vec::new();
     model
         .imagine(&job, &mut |moment: ClipMoment<'_>| {

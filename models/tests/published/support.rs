@@ -60,7 +60,8 @@ pub fn run(
     seed: u64,
     settings: &ClipSettings,
 ) -> Result<ClipMade, PublishedError> {
-    let job = ClipJob { prompt: "the arm turns the T", given, actions: None, steps, seed, settings };
+    let job =
+        ClipJob { prompt: "the arm turns the T", given, actions: None, state: None, steps, seed, settings };
     model.imagine(&job, &mut |_: ClipMoment<'_>| ControlFlow::Continue(()))
 }
 

@@ -21,7 +21,12 @@ pub fn record(context: &JobContext, spec: &RecordSpec) -> Result<String, JobEnd>
     let settings = RecordSettings {
         episode: EpisodeSettings {
             behaviour,
-            scenes: SceneDistribution { look, fps: spec.fps, ..SceneDistribution::default() },
+            scenes: SceneDistribution {
+                look,
+                fps: spec.fps,
+                picture: spec.picture,
+                ..SceneDistribution::default()
+            },
             size: spec.size,
             frames: None,
         },

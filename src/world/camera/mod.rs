@@ -4,11 +4,13 @@
 //! `libm` in a fixed order: the same bytes on every machine and for any number of threads.
 
 mod background;
+mod control;
 mod paint;
 mod prim;
 mod render;
 mod shadow;
 
+pub use control::Picture;
 pub use render::Renderer;
 
 use super::math::{DEG, V3, v3};

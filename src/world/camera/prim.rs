@@ -256,7 +256,7 @@ pub(crate) fn linear(rgb: [u8; 3]) -> V3 {
 }
 
 /// First body number of the objects; the arm's links come before.
-const OBJECT_BODY: u16 = 16;
+pub(crate) const OBJECT_BODY: u16 = 16;
 const BOWL_BODY: u16 = 32;
 
 /// Paints of a scene, resolved once.

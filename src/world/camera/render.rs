@@ -34,15 +34,15 @@ struct Tile {
 
 /// Draws frames of one scene at one size; keeps the background between frames.
 pub struct Renderer {
-    spec: SceneSpec,
-    camera: Camera,
+    pub(super) spec: SceneSpec,
+    pub(super) camera: Camera,
     lights: Lights,
     sky: Lamp,
-    paints: Paints,
+    pub(super) paints: Paints,
     encoder: Encoder,
-    background: Background,
-    width: usize,
-    height: usize,
+    pub(super) background: Background,
+    pub(super) width: usize,
+    pub(super) height: usize,
     ids: Vec<u16>,
 }
 

@@ -59,6 +59,12 @@ pub(super) struct Arguments {
     /// Where the camera looks from: ego_view, third_person_view, wrist_view or concat_view
     #[arg(long)]
     view: Option<String>,
+    /// With --body: read the actions that lead through the given frames, instead of imagining what follows
+    #[arg(long)]
+    inverse: bool,
+    /// The robot's present state, for policies; numbers with commas between them, in the order of its contract
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
+    state: Vec<f32>,
     /// Whose numbers are reproduced where the two differ
     #[arg(long)]
     reference: Option<ReferenceName>,
@@ -123,6 +129,8 @@ impl Arguments {
             negative: self.negative,
             body: self.body,
             view: self.view,
+            state: (!self.state.is_empty()).then_some(self.state),
+            inverse: self.inverse.then_some(true),
             reference: self.reference.map(|name| match name {
                 ReferenceName::Diffusers => Reference::Diffusers,
                 ReferenceName::Nvidia => Reference::Nvidia,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use forerun::engine::protocol::{RecordSpec, Request};
+use forerun::world::Picture;
 use serde_json::json;
 
 use super::{Answer, session};
@@ -31,14 +32,17 @@ pub(super) struct Arguments {
     /// Pictures a second: 10, 20 or 30
     #[arg(long, default_value_t = 10)]
     fps: u32,
+    /// What the pictures show: rgb, depth, segments or edges
+    #[arg(long, default_value = "rgb", value_parser = |text: &str| text.parse::<Picture>().map_err(|e| e.to_string()))]
+    picture: Picture,
     /// Dataset folder to make
     #[arg(long)]
     out: PathBuf,
 }
 
 pub(super) fn run(arguments: Arguments) -> Answer {
-    let Arguments { world, behaviour, episodes, seed, look, size, fps, out } = arguments;
-    let spec = RecordSpec { world, behaviour, episodes, seed, look, size, fps, out: out.clone() };
+    let Arguments { world, behaviour, episodes, seed, look, size, fps, picture, out } = arguments;
+    let spec = RecordSpec { world, behaviour, episodes, seed, look, size, fps, picture, out: out.clone() };
     let outcome = session::run(|job| Request::Record { job, spec })?;
     println!("{}", outcome.summary);
     let mut value = json!({ "summary": outcome.summary, "dataset": out });

@@ -85,8 +85,10 @@ pub struct ControlInput<'a> {
     pub latents: &'a Tensor,
     /// Noise level.
     pub timestep: &'a Tensor,
-    /// Text embeddings before their projection.
+    /// Text embeddings.
     pub text: &'a Tensor,
+    /// Whether they have passed [`ControlNet::project_text`] already.
+    pub text_is_projected: bool,
     /// Picture embeddings before their projection.
     pub picture: Option<&'a Tensor>,
     /// 1 where a latent is given.
@@ -161,6 +163,15 @@ impl ControlNet {
         })
     }
 
+    /// The prompt as the blocks read it; it can be kept for all steps.
+    pub fn project_text(&self, text: &Tensor) -> Result<Tensor> {
+        let text = text.to_dtype(self.before.dtype())?;
+        match &self.text_projection {
+            Some(layer) => layer.forward(&text)?.gelu_erf(),
+            None => Ok(text),
+        }
+    }
+
     /// The residuals, one [B, tokens, width] per block, each times its strength.
     pub fn forward(&self, input: &ControlInput<'_>) -> Result<Vec<Tensor>> {
         let dtype = self.before.dtype();
@@ -182,18 +193,12 @@ impl ControlNet {
         let rope = RopeShape { head_width: self.config.attention_head_dim, scale: self.config.rope_scale };
         let rotary = rotary(&rope, grid, None, control.device())?;
         let time = self.time.forward(input.timestep, grid.frames, None, control.dtype())?;
-        let project = |layer: &Option<Linear>, x: &Tensor| match layer {
-            Some(layer) => layer.forward(&inside(x)?)?.gelu_erf(),
-            None => inside(x),
-        };
-        let picture = match input.picture {
-            Some(picture) if self.picture_projection.is_some() => {
-                Some(project(&self.picture_projection, picture)?)
-            }
+        let picture = match (&self.picture_projection, input.picture) {
+            (Some(layer), Some(picture)) => Some(layer.forward(&inside(picture)?)?.gelu_erf()?),
             _ => None,
         };
-        let context =
-            Context { text: &project(&self.text_projection, input.text)?, picture: picture.as_ref() };
+        let text = if input.text_is_projected { input.text.clone() } else { self.project_text(input.text)? };
+        let context = Context { text: &text, picture: picture.as_ref() };
 
         let mut x =
             (self.before.forward(&self.patches.embed(&control)?)? + self.patches_base.embed(&base)?)?;

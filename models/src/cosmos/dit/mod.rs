@@ -7,6 +7,7 @@ mod attention;
 mod block;
 mod config;
 mod control;
+mod control1;
 mod infer;
 mod modulation;
 mod patch;
@@ -19,6 +20,7 @@ use candle_nn::{Module, VarBuilder};
 pub use action::{ActionConfig, ActionLayout};
 pub use config::DitConfig;
 pub use control::{ControlConfig, ControlInput, ControlNet};
+pub use control1::{Control1, Control1Config, Control1Input};
 pub use infer::infer;
 
 use super::Reference;
@@ -50,6 +52,8 @@ pub struct DitInput<'a> {
     pub fps: Option<f64>,
     /// What a control network adds to the stream, one entry per injection ([`ControlNet::forward`]).
     pub control: Option<&'a [Tensor]>,
+    /// The same behind the first blocks, one entry each (Transfer1: [`Control1::forward`]).
+    pub control_first: Option<&'a [Tensor]>,
     /// Arm actions [B, number, size] (action-conditioned networks).
     pub actions: Option<&'a Tensor>,
 }
@@ -67,6 +71,7 @@ impl<'a> DitInput<'a> {
             padding_mask: None,
             fps: None,
             control: None,
+            control_first: None,
             actions: None,
         }
     }
@@ -198,6 +203,9 @@ impl Dit {
                 x = x.broadcast_add(&position.to_dtype(x.dtype())?)?;
             }
             x = block.forward(&x, &context, &time, &rotary)?;
+            if let Some(residual) = input.control_first.and_then(|all| all.get(i)) {
+                x = (x + residual.to_dtype(self.dtype())?)?;
+            }
             if let Some(residual) = self.control_residual(i, input.control)? {
                 x = (x + residual.to_dtype(self.dtype())?)?;
             }

@@ -4,17 +4,20 @@
 //! stop the run between two network calls.
 
 pub mod cosmos3;
+pub mod policy;
 pub mod predict1;
 pub mod predict2;
 pub mod predict25;
 pub mod prompt;
+pub mod transfer1;
 pub mod transfer25;
 
 use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
 
-use crate::sampler::SamplerError;
+use crate::cosmos::Reference;
+use crate::sampler::{SamplerError, UniPc};
 use crate::wan::{Decoded, Posterior, WanPlace};
 
 /// Why a run ended without frames.
@@ -136,16 +139,31 @@ impl Hooks<'_> {
 /// A prompt as the transformer takes it, and what to steer away from.
 #[derive(Clone)]
 pub struct Prompts {
-    /// Embeddings of the prompt, [1, N, width], not projected.
+    /// Embeddings of the prompt, [1, N, width].
     pub positive: Tensor,
     /// Embeddings of the negative prompt; without them there is no guidance.
     pub negative: Option<Tensor>,
+    /// Whether they have passed the projection of the network that reads them.
+    pub projected: bool,
 }
 
 impl Prompts {
     /// The prompts to run in each step: the negative one only if guidance needs it.
     fn with_guidance(&self, guidance: f64) -> (&Tensor, Option<&Tensor>) {
         (&self.positive, self.negative.as_ref().filter(|_| guidance > 1.0))
+    }
+
+    /// The same as a network reads them, whose projection is `project`.
+    fn read_by(
+        &self,
+        guidance: f64,
+        project: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
+    ) -> candle_core::Result<(Tensor, Option<Tensor>)> {
+        let (positive, negative) = self.with_guidance(guidance);
+        match self.projected {
+            true => Ok((positive.clone(), negative.cloned())),
+            false => Ok((project(positive)?, negative.map(project).transpose()?)),
+        }
     }
 }
 
@@ -176,6 +194,15 @@ fn fit_frames(video: &Tensor, frames: usize) -> candle_core::Result<Tensor> {
     }
     let last = video.narrow(2, have - 1, 1)?;
     Tensor::cat(&[video, &last.repeat((1, 1, frames - have, 1, 1))?], 2)
+}
+
+/// What a network is told before each step of a flow: the noise level (diffusers), or the scheduler's whole thousandth of
+/// it (NVIDIA, whose network scales the integer by 0.001).
+fn told(reference: Reference, solver: &UniPc, step: usize) -> f64 {
+    match reference {
+        Reference::Diffusers => f64::from(solver.sigmas().get(step).copied().unwrap_or(0.0)),
+        Reference::Nvidia => solver.timesteps().get(step).map_or(0.0, |t| *t as f64 * 1e-3),
+    }
 }
 
 /// Latent frames that `frames` frames make.

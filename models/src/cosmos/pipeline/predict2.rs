@@ -95,9 +95,7 @@ impl Predict2 {
         };
         let mut latents = (start * SIGMA_MAX)?;
 
-        let (positive, negative) = job.prompts.with_guidance(job.guidance);
-        let positive = self.dit.project_text(positive)?;
-        let negative = negative.map(|text| self.dit.project_text(text)).transpose()?;
+        let (positive, negative) = job.prompts.read_by(job.guidance, |text| self.dit.project_text(text))?;
         let clean = |latents: &Tensor, sigma: f64, hooks: &mut Hooks<'_>| -> Result<Tensor, PipelineError> {
             let clean = self.clean(job, latents, sigma, given.as_ref(), &positive, hooks)?;
             match &negative {

@@ -5,6 +5,7 @@ use candle_core::Tensor;
 
 use super::{
     Hooks, Moment, PipelineError, Prompts, check_size, choose, fit_frames, guide, indicator, latent_frames,
+    told,
 };
 use crate::cosmos::dit::{Dit, DitInput};
 use crate::sampler::{UniPc, UniPcConfig};
@@ -92,15 +93,13 @@ impl Predict25 {
         let mut solver = UniPc::new(&self.schedule, job.steps)?;
         let timesteps: Vec<f64> = solver.timesteps().iter().map(|t| *t as f64).collect();
         hooks.show(Moment::Schedule { sigmas: solver.sigmas(), timesteps: &timesteps })?;
-        let (positive, negative) = job.prompts.with_guidance(job.guidance);
-        let positive = self.dit.project_text(positive)?;
-        let negative = negative.map(|text| self.dit.project_text(text)).transpose()?;
+        let (positive, negative) = job.prompts.read_by(job.guidance, |text| self.dit.project_text(text))?;
         let indicator = indicator(held.count, frames, noise.device())?;
         let mask = indicator.broadcast_as((1, 1, frames, shape[3], shape[4]))?.contiguous()?;
         let known = indicator.broadcast_mul(&(&noise - &held.latents)?)?;
         let mut latents = noise;
         for step in 0..job.steps {
-            let sigma = f64::from(solver.sigmas().get(step).copied().unwrap_or(0.0));
+            let sigma = told(self.dit.reference(), &solver, step);
             let timestep = indicator.affine(job.conditional_timestep - sigma, sigma)?;
             let seen = choose(&indicator, &held.latents, &latents)?;
             let mut call = |text: &Tensor| -> Result<Tensor, PipelineError> {

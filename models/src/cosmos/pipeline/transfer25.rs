@@ -5,7 +5,9 @@ use candle_core::Tensor;
 
 use super::{
     Hooks, Moment, PipelineError, Prompts, check_size, choose, fit_frames, guide, indicator, latent_frames,
+    told,
 };
+use crate::cosmos::Reference;
 use crate::cosmos::dit::{ControlInput, ControlNet, Dit, DitInput};
 use crate::sampler::{UniPc, UniPcConfig};
 use crate::wan::WanPlace;
@@ -28,6 +30,8 @@ pub struct Transfer25 {
 pub struct Transfer25Job<'a> {
     /// Prompts.
     pub prompts: &'a Prompts,
+    /// The same for the control branch, where they are projected (each network has a projection of its own).
+    pub control_prompts: &'a Prompts,
     /// The control clip, [1, 3, T, H, W] in -1..1; the result has its length and size.
     pub control: &'a Tensor,
     /// Frames per chunk, 4k + 1.
@@ -40,8 +44,8 @@ pub struct Transfer25Job<'a> {
     pub guidance: f64,
     /// Strength of the control.
     pub control_scale: f64,
-    /// Noise level that the network is told for frames taken over.
-    pub conditional_timestep: f64,
+    /// Noise level that the network is told for frames taken over; none = that of all others.
+    pub conditional_timestep: Option<f64>,
     /// Unit noise that every chunk starts from, [1, 16, T, h, w]; drawn per chunk if not given.
     pub noise: Option<&'a Tensor>,
 }
@@ -120,27 +124,32 @@ impl Transfer25 {
             Some(width) => Some(Tensor::zeros((1, self.picture_tokens, width), noise.dtype(), device)?),
             None => None,
         };
-        let (positive, negative) = job.prompts.with_guidance(job.guidance);
+        let guidance = job.guidance;
+        let (positive, negative) = job.prompts.read_by(guidance, |text| self.dit.project_text(text))?;
+        let (own_positive, own_negative) =
+            job.control_prompts.read_by(guidance, |text| self.control.project_text(text))?;
         let indicator = indicator(held_count, frames, device)?;
         let mask = indicator.broadcast_as((1, 1, frames, shape[3], shape[4]))?.contiguous()?;
         let known = indicator.broadcast_mul(&(&noise - &held)?)?;
         let mut latents = noise;
         for step in 0..job.steps {
-            let sigma = f64::from(solver.sigmas().get(step).copied().unwrap_or(0.0));
-            let timestep = indicator.affine(job.conditional_timestep - sigma, sigma)?;
+            let sigma = told(self.dit.reference(), &solver, step);
+            let timestep = indicator.affine(job.conditional_timestep.unwrap_or(sigma) - sigma, sigma)?;
             let seen = choose(&indicator, &held, &latents)?;
-            let mut call = |text: &Tensor| -> Result<Tensor, PipelineError> {
+            let mut call = |text: &Tensor, own: &Tensor| -> Result<Tensor, PipelineError> {
                 let residuals = self.control.forward(&ControlInput {
                     control: &control,
                     latents: &seen,
                     timestep: &timestep,
-                    text,
+                    text: own,
+                    text_is_projected: true,
                     picture: picture.as_ref(),
                     condition_mask: &mask,
                     padding_mask: None,
                     scales: &[job.control_scale],
                 })?;
                 let output = self.dit.forward(&DitInput {
+                    text_is_projected: true,
                     picture: picture.as_ref(),
                     condition_mask: Some(&mask),
                     control: Some(&residuals),
@@ -149,9 +158,9 @@ impl Transfer25 {
                 hooks.show(Moment::Network(&output))?;
                 Ok((&known + indicator.affine(-1.0, 1.0)?.broadcast_mul(&output)?)?)
             };
-            let mut velocity = call(positive)?;
-            if let Some(negative) = negative {
-                velocity = guide(&velocity, &call(negative)?, job.guidance)?;
+            let mut velocity = call(&positive, &own_positive)?;
+            if let (Some(negative), Some(own)) = (&negative, &own_negative) {
+                velocity = guide(&velocity, &call(negative, own)?, job.guidance)?;
             }
             latents = solver.step(step, &velocity, &latents)?;
             hooks.show(Moment::Step { chunk: number, step, steps: job.steps, latents: &latents })?;
@@ -160,10 +169,13 @@ impl Transfer25 {
         hooks.decode(&self.vae, &latents.broadcast_mul(&std)?.broadcast_add(&mean)?)
     }
 
-    /// A clip as scaled latents, drawn from the posterior.
+    /// A clip as scaled latents: drawn from the posterior in the diffusers library, its mean in NVIDIA's code.
     fn sampled_latents(&self, video: &Tensor, hooks: &mut Hooks<'_>) -> Result<Tensor, PipelineError> {
         let posterior = hooks.encode(&self.vae, video)?;
-        let latents = posterior.sample(&(hooks.noise)(posterior.mean.dims())?)?;
+        let latents = match self.dit.reference() {
+            Reference::Diffusers => posterior.sample(&(hooks.noise)(posterior.mean.dims())?)?,
+            Reference::Nvidia => posterior.mean,
+        };
         let (mean, std) = self.vae.latent_statistics(&latents)?;
         Ok(latents.broadcast_sub(&mean)?.broadcast_div(&std)?)
     }

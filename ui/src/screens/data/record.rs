@@ -1,6 +1,7 @@
 //! The sheet for a recording from the virtual world.
 
 use eframe::egui::{RichText, Ui};
+use forerun::world::Picture;
 
 use crate::app::Studio;
 use crate::data::{DataWish, RecordForm};
@@ -35,6 +36,15 @@ pub fn record_sheet(app: &mut Studio, ui: &mut Ui, s: &Strings, form: &mut Recor
         [("plain", d.plain.as_str(), d.plain_tip.as_str()), ("rich", d.rich.as_str(), d.rich_tip.as_str())];
     if let Some(new) = segments(ui, form.look.as_str(), &looks) {
         form.look = new.to_owned();
+    }
+    let pictures = [
+        (Picture::Rgb, d.picture_rgb.as_str(), d.picture_rgb_tip.as_str()),
+        (Picture::Depth, d.picture_depth.as_str(), d.picture_depth_tip.as_str()),
+        (Picture::Segments, d.picture_segments.as_str(), d.picture_segments_tip.as_str()),
+        (Picture::Edges, d.picture_edges.as_str(), d.picture_edges_tip.as_str()),
+    ];
+    if let Some(new) = segments(ui, form.picture, &pictures) {
+        form.picture = new;
     }
     let field = |ui: &mut Ui, name: &str, value: f32, most: f32| -> Option<f32> {
         let mut new = None;

@@ -131,8 +131,9 @@ fn family_words<'a>(s: &'a Strings, entry: &Entry) -> (&'a str, &'a str) {
         Family::Predict2 if picture => (&s.shelf.takes_words, &s.shelf.gives_picture),
         Family::Predict1 | Family::Predict2 => (&s.shelf.takes_frames, &s.shelf.gives_clip),
         Family::Predict25 => (&s.shelf.takes_words_frames, &s.shelf.gives_clip),
-        Family::Transfer25 => (&s.shelf.takes_control, &s.shelf.gives_clip),
+        Family::Transfer1 | Family::Transfer25 => (&s.shelf.takes_control, &s.shelf.gives_clip),
         Family::Cosmos3 => (&s.shelf.takes_all, &s.shelf.gives_all),
+        Family::Policy => (&s.shelf.takes_cameras, &s.shelf.gives_plan),
     }
 }
 
