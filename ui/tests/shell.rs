@@ -151,7 +151,7 @@ fn jobs_show_how_far_they_are_and_can_be_stopped() {
 #[test]
 fn in_a_low_window_no_button_of_the_rail_lies_on_another() {
     for height in [480.0, 560.0, 900.0] {
-        let mut w = Window::open([720.0, height]);
+        let w = Window::open([720.0, height]);
         let names = [
             "World",
             "Compare",
