@@ -219,7 +219,7 @@ fn network() -> Result<(Network, Params)> {
 }
 
 fn pictures(seed: u64, groups: usize, config: &Config) -> Result<Tensor> {
-    Ok((normal(seed, &[groups, config.patches(), config.patch_values()])? * 0.5)?.clamp(-1.0_f32, 1.0_f32)?)
+    (normal(seed, &[groups, config.patches(), config.patch_values()])? * 0.5)?.clamp(-1.0_f32, 1.0_f32)
 }
 
 /// One frame of `n` futures at one denoising step, the window of the time attention being full.

@@ -103,6 +103,14 @@ pub enum Command {
     ZoomPanesOut,
     /// Show the whole pictures.
     ZoomPanesWhole,
+    /// Show what lies to the left of the enlarged part.
+    PanLeft,
+    /// Show what lies to the right of it.
+    PanRight,
+    /// Show what lies above it.
+    PanUp,
+    /// Show what lies below it.
+    PanDown,
     /// Make the selected pane the first of the pair.
     MarkA,
     /// Make the selected pane the second of the pair.
@@ -217,7 +225,7 @@ pub enum Command {
     Quit,
 }
 
-/// A shortcut, and whether it is a bare key that text fields and sliders come before.
+/// A shortcut, and whether it is a bare key (or one with Shift) that text fields and sliders come before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Binding {
     /// Keys.
@@ -289,6 +297,10 @@ impl Command {
             Self::ZoomPanesIn => &c.zoom_panes_in,
             Self::ZoomPanesOut => &c.zoom_panes_out,
             Self::ZoomPanesWhole => &c.zoom_panes_whole,
+            Self::PanLeft => &c.pan_left,
+            Self::PanRight => &c.pan_right,
+            Self::PanUp => &c.pan_up,
+            Self::PanDown => &c.pan_down,
             Self::MarkA => &c.mark_a,
             Self::MarkB => &c.mark_b,
             Self::SwapPair => &c.swap_pair,
@@ -394,6 +406,10 @@ impl Command {
             Self::ZoomPanesIn => vec![bare(none, Key::Plus), bare(none, Key::Equals)],
             Self::ZoomPanesOut => vec![bare(none, Key::Minus)],
             Self::ZoomPanesWhole => vec![bare(none, Key::Num0)],
+            Self::PanLeft => vec![bare(Modifiers::SHIFT, Key::ArrowLeft)],
+            Self::PanRight => vec![bare(Modifiers::SHIFT, Key::ArrowRight)],
+            Self::PanUp => vec![bare(Modifiers::SHIFT, Key::ArrowUp)],
+            Self::PanDown => vec![bare(Modifiers::SHIFT, Key::ArrowDown)],
             Self::MarkA => vec![bare(none, Key::A)],
             Self::MarkB => vec![bare(none, Key::B)],
             Self::SwapPair => vec![bare(none, Key::S)],
@@ -542,6 +558,10 @@ impl Command {
             | Self::VoteLeft
             | Self::VoteTie
             | Self::VoteRight
+            | Self::PanLeft
+            | Self::PanRight
+            | Self::PanUp
+            | Self::PanDown
             | Self::MarkA
             | Self::MarkB
             | Self::LookWipe
@@ -583,7 +603,8 @@ mod tests {
     #[test]
     fn bare_keys_are_marked() {
         for binding in Command::iter().flat_map(Command::bindings) {
-            assert_eq!(binding.bare, binding.shortcut.modifiers == Modifiers::NONE, "{binding:?}");
+            let m = binding.shortcut.modifiers;
+            assert_eq!(binding.bare, !(m.alt || m.ctrl || m.command), "{binding:?}");
         }
     }
 

@@ -117,6 +117,21 @@ fn zoom_is_locked_across_the_panes() {
     w.steps(2);
     assert!(w.app().compare.zoom.centre.x < before.x, "the picture follows the pointer");
     assert_eq!(order(&mut w), [1, 2, 3, 4], "nothing was reordered");
+    let shown = |w: &mut Window| w.app().compare.zoom.part();
+    let (start, frame) = (shown(&mut w), w.app().transport.frame());
+    for (key, x, y) in [
+        (Key::ArrowRight, 1.0, 0.0),
+        (Key::ArrowDown, 0.0, 1.0),
+        (Key::ArrowLeft, -1.0, 0.0),
+        (Key::ArrowUp, 0.0, -1.0),
+    ] {
+        let before = shown(&mut w).center();
+        w.press(Modifiers::SHIFT, key);
+        let moved = shown(&mut w).center() - before;
+        assert!(moved.x * x > 0.05 || moved.y * y > 0.05, "{key:?} moved by {moved:?}");
+    }
+    assert!((shown(&mut w).center() - start.center()).length() < 1e-4);
+    assert_eq!(w.app().transport.frame(), frame, "the playhead stayed");
     w.press(Modifiers::NONE, Key::Num0);
     assert_eq!(w.app().compare.zoom, Default::default());
 }

@@ -147,3 +147,28 @@ fn jobs_show_how_far_they_are_and_can_be_stopped() {
     w.steps(3);
     assert!(w.wire.sent().iter().any(|(r, _)| *r == forerun::engine::protocol::Request::Cancel { job }));
 }
+
+#[test]
+fn in_a_low_window_no_button_of_the_rail_lies_on_another() {
+    for height in [480.0, 560.0, 900.0] {
+        let w = Window::open([720.0, height]);
+        let names = [
+            "World",
+            "Compare",
+            "Data",
+            "Train",
+            "Policy",
+            "Robot",
+            "Models",
+            "Show the log",
+            "Keyboard shortcuts",
+        ];
+        let mut rects: Vec<_> =
+            names.iter().map(|name| w.harness.get_by_role_and_label(Role::Button, name).rect()).collect();
+        rects.sort_by(|a, b| a.top().total_cmp(&b.top()));
+        for pair in rects.windows(2) {
+            assert!(pair[1].top() >= pair[0].bottom() - 0.5, "{pair:?} at {height}");
+        }
+        assert!(rects.last().unwrap().bottom() <= height, "at {height}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use eframe::egui::vec2;
 use forerun::Frame;
 use forerun::compare::open::picture_files;
 use forerun::compare::truth::{Truth, TruthPlace};
@@ -34,6 +35,8 @@ const AHEAD: usize = 24;
 
 /// Step of one press of the keys that zoom.
 const ZOOM_STEP: f32 = 1.5;
+/// Part of a pane by which one press of the keys that pan moves the pictures.
+const PAN: f32 = 0.25;
 
 impl Studio {
     /// Goes to a screen; each keeps its own place in time.
@@ -187,6 +190,9 @@ impl Studio {
             Command::ZoomPanesIn | Command::ZoomPanesOut | Command::ZoomPanesWhole => {
                 panes && !doc.panes.is_empty()
             }
+            Command::PanLeft | Command::PanRight | Command::PanUp | Command::PanDown => {
+                panes && self.compare.zoom.factor > 1.001
+            }
             Command::SwapPair | Command::MostDifferent => panes && doc.pair().is_some(),
             Command::LookSide
             | Command::LookWipe
@@ -292,6 +298,11 @@ impl Studio {
             Command::ZoomPanesIn => self.compare.zoom.scale(ZOOM_STEP, eframe::egui::Vec2::splat(0.5)),
             Command::ZoomPanesOut => self.compare.zoom.scale(1.0 / ZOOM_STEP, eframe::egui::Vec2::splat(0.5)),
             Command::ZoomPanesWhole => self.compare.zoom = Zoom::default(),
+            // The pictures go the other way than the eye.
+            Command::PanLeft => self.compare.zoom.shift(vec2(PAN, 0.0)),
+            Command::PanRight => self.compare.zoom.shift(vec2(-PAN, 0.0)),
+            Command::PanUp => self.compare.zoom.shift(vec2(0.0, PAN)),
+            Command::PanDown => self.compare.zoom.shift(vec2(0.0, -PAN)),
             Command::Undo if here => self.compare_history(true),
             Command::Redo if here => self.compare_history(false),
             Command::ToggleMaximise if here => {

@@ -146,7 +146,7 @@ pub fn rail(app: &mut Studio, ui: &mut Ui) {
             );
             ui.add_space(space::S);
             ui.spacing_mut().item_spacing.y = space::XS;
-            for (screen, icon, name, command) in [
+            let screens = [
                 (Screen::World, Icon::World, &s.shell.world, Command::ShowWorld),
                 (Screen::Compare, Icon::Compare, &s.shell.compare, Command::ShowCompare),
                 (Screen::Data, Icon::Data, &s.shell.data, Command::ShowData),
@@ -154,8 +154,12 @@ pub fn rail(app: &mut Studio, ui: &mut Ui) {
                 (Screen::Policy, Icon::Policy, &s.shell.policy, Command::ShowPolicy),
                 (Screen::Robot, Icon::Robot, &s.shell.robot, Command::ShowRobot),
                 (Screen::Models, Icon::Model, &s.shell.models, Command::ShowModels),
-            ] {
-                let response = rail_button(ui, icon, name, app.view.screen == screen);
+            ];
+            // In a low window the buttons get lower, so that those at the foot keep their place.
+            let foot = 2.0 * (theme::ROW + space::XS) + space::S;
+            let each = (ui.available_height() - foot) / screens.len() as f32 - space::XS;
+            for (screen, icon, name, command) in screens {
+                let response = rail_button(ui, icon, name, app.view.screen == screen, each.clamp(26.0, 56.0));
                 if tip(ui, response, s, command).clicked() {
                     app.outbox.command(command);
                 }
@@ -173,9 +177,12 @@ pub fn rail(app: &mut Studio, ui: &mut Ui) {
     );
 }
 
-fn rail_button(ui: &mut Ui, icon: Icon, name: &str, selected: bool) -> eframe::egui::Response {
+/// Below this height a button of the rail has no room for its name, which its tooltip has then.
+const NAMED: f32 = 38.0;
+
+fn rail_button(ui: &mut Ui, icon: Icon, name: &str, selected: bool, height: f32) -> eframe::egui::Response {
     let t = tokens(ui);
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 56.0), Sense::click());
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, selected, name));
     let (fill, colour) = match (selected, response.hovered()) {
         (true, _) => (*t.accent_soft, *t.accent),
@@ -185,14 +192,15 @@ fn rail_button(ui: &mut Ui, icon: Icon, name: &str, selected: bool) -> eframe::e
     let painter = ui.painter();
     painter.rect_filled(rect, theme::CARD_RADIUS, fill);
     focus_ring(ui, rect, &response);
-    icon.paint(painter, Rect::from_center_size(rect.center() - vec2(0.0, 9.0), Vec2::splat(22.0)), colour);
-    painter.text(
-        rect.center() + vec2(0.0, 15.0),
-        Align2::CENTER_CENTER,
-        name,
-        FontId::new(11.5, theme::semibold()),
-        colour,
-    );
+    // At 56 points the picture stands 9 above the middle and the name 15 below it.
+    let named = height >= NAMED;
+    let (up, down) = if named { (height * 9.0 / 56.0, height * 15.0 / 56.0) } else { (0.0, 0.0) };
+    let side = if height >= 50.0 { 22.0 } else { 17.0 };
+    icon.paint(painter, Rect::from_center_size(rect.center() - vec2(0.0, up), Vec2::splat(side)), colour);
+    if named {
+        let font = FontId::new(if height >= 50.0 { 11.5 } else { 10.5 }, theme::semibold());
+        painter.text(rect.center() + vec2(0.0, down), Align2::CENTER_CENTER, name, font, colour);
+    }
     response
 }
 

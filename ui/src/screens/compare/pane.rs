@@ -70,7 +70,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui, doc: &CompareDoc, pane: &PaneDoc, sha
     zoom(app, ui, &response, area, shape);
     reorder(app, ui, pane, &name, shape, &response);
     response.context_menu(|ui| menu(app, ui, s, doc, pane, shape.place));
-    if !shape.small && rect.width() > 96.0 && (response.contains_pointer() || selected) {
+    if !shape.small && rect.width() > 96.0 && (response.contains_pointer() || response.has_focus()) {
         buttons(app, ui, s, pane, &name, rect);
     }
 }
