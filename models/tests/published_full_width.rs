@@ -146,6 +146,7 @@ fn full_width_networks_take_steps_within_the_memory_that_was_said() {
         let (given, steps, chunk) = match kind {
             Published::Predict1Small | Published::Predict1Large => (1, 8, 9),
             Published::Predict2Arm => (1, 12, 13),
+            Published::Policy => (2, 2, 33),
             Published::Transfer1 => (9, 9, 9),
             Published::Transfer25 => (5, 5, 5),
             _ => (1, 4, 5),
@@ -166,6 +167,7 @@ fn full_width_networks_take_steps_within_the_memory_that_was_said() {
                 denoise: Some(2),
                 guidance: Some(1.0),
                 memory,
+                state: (kind == Published::Policy).then(|| vec![0.0; 9]),
                 ..ClipSettings::default()
             };
             let said = need(&opened, &settings, given, steps).unwrap();
