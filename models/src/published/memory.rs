@@ -34,6 +34,8 @@ impl Need {
 /// Scores that attention holds at one time, in elements, where no kernel of ours serves (`common::attention`): in bf16.
 /// In f32 the kernel holds a few rows.
 const SCORES: u64 = 64 << 20;
+/// What the kernels lay out for each of their threads, and what a run remembers besides, whatever its size.
+const AROUND: u64 = 16 << 20;
 
 /// What a run of `steps` frames from `given` frames needs under these choices.
 ///
@@ -82,6 +84,7 @@ pub fn need(
     // Autoencoders compute in f32 whatever was chosen.
     let (words, thought, pictures) =
         (shape.words(plain, scores), shape.denoise(plain, scores), shape.frames(memory.tiles()));
+    let (words, thought, pictures) = (words + AROUND, thought + AROUND, pictures + AROUND);
     Ok(match memory.offloads() {
         false => {
             let everything = encoder + denoiser + vae;
