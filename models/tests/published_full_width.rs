@@ -146,13 +146,14 @@ fn full_width_networks_take_steps_within_the_memory_that_was_said() {
         let (given, steps, chunk) = match kind {
             Published::Predict1Small | Published::Predict1Large => (1, 8, 9),
             Published::Predict2Arm => (1, 12, 13),
+            Published::Policy => (2, 2, 33),
             Published::Transfer1 => (9, 9, 9),
             Published::Transfer25 => (5, 5, 5),
             _ => (1, 4, 5),
         };
         let modes = [
-            (320, 192, MemoryMode::default()),
-            (640, 384, MemoryMode { offload: Some(true), ..MemoryMode::default() }),
+            (128, 64, MemoryMode::default()),
+            (256, 128, MemoryMode { offload: Some(true), ..MemoryMode::default() }),
         ];
         for (width, height, memory) in modes {
             // Two towers and a table of words of this width fill a small machine.
@@ -166,6 +167,7 @@ fn full_width_networks_take_steps_within_the_memory_that_was_said() {
                 denoise: Some(2),
                 guidance: Some(1.0),
                 memory,
+                state: (kind == Published::Policy).then(|| vec![0.0; 9]),
                 ..ClipSettings::default()
             };
             let said = need(&opened, &settings, given, steps).unwrap();
@@ -187,11 +189,14 @@ fn full_width_networks_take_steps_within_the_memory_that_was_said() {
                 took.load_seconds,
                 took.step_seconds,
             );
-            for (stage, said, took) in
-                [("words", said.words, words), ("step", said.denoise, step), ("frames", said.peak(), frames)]
-            {
-                let factor = said as f64 / took as f64;
-                if took > 1_000_000 && !(1.0..2.5).contains(&factor) {
+            let most = words.max(step).max(frames);
+            for (stage, said, took, times) in [
+                // Without offloading the words are read before the rest is there, but may be read again when it is.
+                ("words", said.words, words, 8.0),
+                ("step", said.denoise, step, 2.0),
+                ("peak", said.peak(), most, 2.5),
+            ] {
+                if !(1.0..times).contains(&(said as f64 / took.max(1) as f64)) {
                     wrong.push(format!("{name} {width}x{height} {stage}: said {said}, took {took}"));
                 }
             }

@@ -52,9 +52,10 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// While the words are read, with numbers of `bytes` bytes.
-    pub fn words(&self, bytes: usize) -> u64 {
+    /// While the words are read, with numbers of `bytes` bytes. Attention holds at most `most` scores at one time.
+    pub fn words(&self, bytes: usize, most: u64) -> u64 {
         let bytes = bytes as u64;
+        // The places of T5 as a bias for every head, and its making; as much again covers the towers of others.
         let scores = 5 * 4 * WORDS * WORDS * self.folder.text_heads() as u64;
         match &self.folder.network {
             Network::Towers(config) => {
@@ -64,7 +65,7 @@ impl<'a> Shape<'a> {
                     * config.num_hidden_layers as u64
                     * (config.num_key_value_heads * config.head_dim) as u64;
                 WORDS * (memory * bytes + 12 * width * 4 + 3 * config.intermediate_size as u64 * 4)
-                    + 3 * 4 * WORDS * WORDS * config.num_attention_heads as u64
+                    + 3 * 4 * (WORDS * WORDS * config.num_attention_heads as u64).min(most)
             }
             Network::Dit(config) if config.use_crossattn_projection => {
                 // All layers side by side, once as states and twice while they are joined, for two prompts.
@@ -98,15 +99,16 @@ impl<'a> Shape<'a> {
                     * bytes,
             ),
         };
-        // The stream, its normed copy, queries, keys and values with their rotated copies in f32; or the feed-forward part.
-        let attention = n * width * (6 * bytes + 8 * 4) + 3 * 4 * (heads * n * (n + WORDS)).min(scores);
+        // The stream, its normed copy, queries, keys and values with their rotated and their laid out copies in f32; or the
+        // feed-forward part.
+        let attention = n * width * (6 * bytes + 16 * 4) + 3 * 4 * (heads * n * (n + WORDS)).min(scores);
         let forward = n * width * 4 * bytes + 3 * n * hidden * bytes;
         let latents = self.latent_frames * self.latents * 64 * 4 * 8;
         attention.max(forward) + context + latents
     }
 
-    /// While a clip is encoded or decoded, at most `tile` latents a side at one time. Attention as in `denoise`.
-    pub fn frames(&self, tile: Option<usize>, scores: u64) -> u64 {
+    /// While a clip is encoded or decoded, at most `tile` latents a side at one time.
+    pub fn frames(&self, tile: Option<usize>) -> u64 {
         // The clip itself: as it is made, joined, and as bytes.
         let clip = self.frames * self.width * self.height * 3 * (4 + 4 + 4 + 1);
         match &self.folder.autoencoder {
@@ -147,12 +149,7 @@ impl<'a> Shape<'a> {
                     .unwrap_or(1) as u64;
                 let (w, h) = (self.width / patch, self.height / patch);
                 let frames = self.frames.div_ceil(patch);
-                // Attention over a picture: in the middle, and in the stages that have it.
-                let size = config.resolution / config.patch_size.max(1);
-                let stages = (0..8).filter(|k| config.attention_resolutions.contains(&(size >> k)));
-                let places = stages.map(|k| (w >> k) * (h >> k)).chain([self.latents]).max().unwrap_or(0);
-                let attention = 4 * 4 * (self.frames * places * places).min(scores);
-                clip + attention + frames * w * h * (widest * 4 * 8 + 3 * patch * patch * patch * 4 * 3)
+                clip + frames * w * h * (widest * 4 * 8 + 3 * patch * patch * patch * 4 * 3)
             }
         }
     }

@@ -31,8 +31,11 @@ impl Need {
     }
 }
 
-/// Scores that attention holds at one time, in elements (`common::attention`).
+/// Scores that attention holds at one time, in elements, where no kernel of ours serves (`common::attention`): in bf16.
+/// In f32 the kernel holds a few rows.
 const SCORES: u64 = 64 << 20;
+/// What the kernels lay out for each of their threads, and what a run remembers besides, whatever its size.
+const AROUND: u64 = 16 << 20;
 
 /// What a run of `steps` frames from `given` frames needs under these choices.
 ///
@@ -77,8 +80,11 @@ pub fn need(
         }
     };
     let vae = all("vae", Storage::Plain, 4, &|_| true)?;
+    let scores = if plain == 2 { SCORES } else { 0 };
+    // Autoencoders compute in f32 whatever was chosen.
     let (words, thought, pictures) =
-        (shape.words(plain), shape.denoise(plain, SCORES), shape.frames(memory.tiles(), SCORES));
+        (shape.words(plain, scores), shape.denoise(plain, scores), shape.frames(memory.tiles()));
+    let (words, thought, pictures) = (words + AROUND, thought + AROUND, pictures + AROUND);
     Ok(match memory.offloads() {
         false => {
             let everything = encoder + denoiser + vae;

@@ -27,6 +27,8 @@ pub enum Published {
     Predict2Large,
     /// Predict2 2B, a frame and twelve arm actions to frames.
     Predict2Arm,
+    /// Cosmos Policy for two cameras.
+    Policy,
     /// Predict2.5 2B.
     Predict25Small,
     /// Predict2.5 14B.
@@ -45,12 +47,13 @@ pub enum Published {
 
 impl Published {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Predict1Small,
         Self::Predict1Large,
         Self::Predict2Small,
         Self::Predict2Large,
         Self::Predict2Arm,
+        Self::Policy,
         Self::Predict25Small,
         Self::Predict25Large,
         Self::Transfer1,
@@ -68,6 +71,7 @@ impl Published {
             Self::Predict2Small => ("Predict2 2B", 28),
             Self::Predict2Large => ("Predict2 14B", 36),
             Self::Predict2Arm => ("Predict2 2B, arm actions", 28),
+            Self::Policy => ("Cosmos Policy 2B", 28),
             Self::Predict25Small => ("Predict2.5 2B", 28),
             Self::Predict25Large => ("Predict2.5 14B", 36),
             Self::Transfer1 => ("Transfer1 7B", 28),
@@ -134,8 +138,13 @@ pub fn full_width(kind: Published, folder: &Path, seed: u64, layers: usize) -> R
             make.t5_with(&t5(layers))?;
             make.edm_schedule()
         }
-        Published::Predict2Small | Published::Predict2Large | Published::Predict2Arm => {
-            make.index("Cosmos2VideoToWorldPipeline")?;
+        Published::Predict2Small | Published::Predict2Large | Published::Predict2Arm | Published::Policy => {
+            if kind == Published::Policy {
+                make.index("CosmosPolicyPipeline")?;
+                make.libero()?;
+            } else {
+                make.index("Cosmos2VideoToWorldPipeline")?;
+            }
             match kind {
                 Published::Predict2Arm => make.dit(&dit(json!({
                     "action_dim": 7, "num_action_per_chunk": 12, "action_layout": "chunk",

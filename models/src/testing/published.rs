@@ -88,13 +88,7 @@ pub fn tiny(kind: Tiny, folder: &Path, seed: u64, heads: usize) -> Result<()> {
                 make.t5()?;
             }
             if kind == Tiny::Policy {
-                make.json(
-                    "libero_dataset_statistics.json",
-                    &json!({
-                        "actions_min": vec![-1.0; 7], "actions_max": vec![1.0; 7],
-                        "proprio_min": vec![-2.0; 9], "proprio_max": vec![2.0; 9],
-                    }),
-                )?;
+                make.libero()?;
             }
             make.dit(&config)?;
             make.wan(false, 16)?;
@@ -312,6 +306,17 @@ impl Maker<'_> {
             Understanding::new(&own, vb.clone())?;
             Generation::new(&own, vb).map(drop)
         })
+    }
+
+    /// The statistics of a policy's data: seven actions in -1..1, nine numbers of a state in -2..2.
+    pub fn libero(&self) -> Result<()> {
+        self.json(
+            "libero_dataset_statistics.json",
+            &json!({
+                "actions_min": vec![-1.0; 7], "actions_max": vec![1.0; 7],
+                "proprio_min": vec![-2.0; 9], "proprio_max": vec![2.0; 9],
+            }),
+        )
     }
 
     pub fn edm_schedule(&self) -> Result<()> {
