@@ -68,6 +68,8 @@ pub enum Kind {
     Remove,
     /// Terms that were read, noted.
     Terms,
+    /// What a robot's camera will see.
+    Ghost,
     /// A reasoner's answer about a future.
     Reason,
     /// A future of this run, copied into the project.

@@ -146,6 +146,15 @@ impl Agent {
                     (robot, outcome.map(|()| Tell::Done))
                 })
                 .unwrap_or(Err("the agent is ending".into())),
+            Ask::Wiggle { joint } => self
+                .change(|mut robot, now| {
+                    let outcome = match &mut robot {
+                        AnyRobot::Ready(r) => r.wiggle(now, &joint).map_err(|e| e.to_string()),
+                        other => Err(not_now(other, "showing a joint", "ready")),
+                    };
+                    (robot, outcome.map(|()| Tell::Done))
+                })
+                .unwrap_or(Err("the agent is ending".into())),
             Ask::Run { mode, data } => {
                 let Some(file) = self.robot.as_ref().map(AnyRobot::file) else {
                     return Err("the agent is ending".into());

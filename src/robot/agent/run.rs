@@ -226,6 +226,10 @@ impl Agent {
             return;
         }
         self.state = state;
+        // Opening a port and arming wait for the motors; what counts is how evenly a run is controlled.
+        if state == "running" {
+            self.periods.restart();
+        }
         if matches!(state, "hold" | "fault") {
             let _ = self.write_box(state);
         }

@@ -274,6 +274,7 @@ pub fn job_name<'a>(s: &'a Strings, kind: &Kind) -> &'a str {
         Kind::Remove => &s.jobs.removing,
         Kind::Terms => &s.jobs.saving,
         Kind::Reason => &s.jobs.reasoning,
+        Kind::Ghost => &s.robot.ghost,
     }
 }
 
