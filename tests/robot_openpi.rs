@@ -1,7 +1,7 @@
 //! Policies over the network: our server against well-meaning and hostile clients, our client against hostile servers.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[allow(dead_code)]
 mod robot_support;
 
 use std::io::{Read, Write};

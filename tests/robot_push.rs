@@ -17,26 +17,37 @@ use forerun::policy::load_policy;
 use forerun::robot::agent::Client;
 use forerun::robot::agent::protocol::{AgentView, Ask, Tell};
 use forerun::robot::bundle::{SigningKey, Stage, Store, from_policy};
-use forerun::robot::file::RobotFile;
+use forerun::robot::emulator::servo::Servo;
+use forerun::robot::emulator::{EmulatedArm, PtyArm};
+use forerun::robot::file::{CameraFile, RobotFile};
+use forerun::robot::numbers::Mode;
 use forerun::robot::openpi::server::listen;
 use forerun::robot::openpi::{Limits, PolicyService, RemotePolicy, serve};
 use forerun::robot::push::pilot::{Brain, FlightPlan, Hand, PolicyBrain, RemoteBrain, fly};
 use forerun::robot::push::replay::{ReplaySettings, replay};
 use forerun::robot::push::{Installed, store_of};
-use robot_support::so101_policy;
+use robot_support::{Eyes, judge, last_motion, so101_policy};
 
 /// The virtual arm, on a machine that has little time for it.
 fn robot(folder: &Path) -> RobotFile {
     let mut robot = RobotFile::tabletop("virtual arm", 32);
     robot.cameras[0].fps = 5.0;
+    patient(&mut robot);
+    robot.write(&folder.join("robot.toml")).unwrap();
+    robot
+}
+
+/// Numbers for a machine that has little time for it.
+fn patient(robot: &mut RobotFile) {
+    robot.port.answer_ms = 20;
+    robot.watch.bus_hold_cycles = 40;
+    robot.watch.bus_fault_ms = 5000;
     robot.watch.silent_hold_ms = 4000;
     robot.watch.silent_park_ms = 12_000;
     robot.watch.lease_ms = 8000;
     robot.watch.command_age_ms = 2000;
     robot.watch.starved_fault_ms = 8000;
     robot.raised = Some(robot.name.clone());
-    robot.write(&folder.join("robot.toml")).unwrap();
-    robot
 }
 
 struct Agent {
@@ -307,9 +318,26 @@ impl Hand for Ambush {
 fn a_policy_server_that_hangs_or_is_killed_leaves_a_held_and_parked_arm() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    let robot_file = robot(dir.path());
     so101_policy(&path("policy"));
+    // An emulated bus, so that what arrived at the motors is judged.
+    let emulated = EmulatedArm::new(3);
+    let mut robot_file = emulated.robot_file("desk arm");
+    robot_file.port.path = Some(path("port"));
+    robot_file.cameras = vec![CameraFile {
+        name: "front".into(),
+        fps: 1.0,
+        width: 32,
+        height: 32,
+        required: true,
+        source: Some(format!("file:{}", path("front.png").display())),
+    }];
+    patient(&mut robot_file);
+    robot_file.write(&path("robot.toml")).unwrap();
+    let _eyes = Eyes::open(path("front.png"));
+    let arm = PtyArm::start(&path("port"), emulated).unwrap();
     for signal in ["-STOP", "-KILL"] {
+        // The agent before was killed: what it left stiff is armed anew where it has sunk to.
+        arm.arm().trace.clear();
         let server = PolicyServer::start(&path("policy"));
         let agent = Agent::start(&path("robot.toml"));
         let limits = Limits { answer: Duration::from_secs(5), ..Limits::default() };
@@ -331,5 +359,8 @@ fn a_policy_server_that_hangs_or_is_killed_leaves_a_held_and_parked_arm() {
             assert!(parked.elapsed() < Duration::from_secs(20), "{signal}: {:?}", view.robot.state);
             std::thread::sleep(Duration::from_millis(50));
         }
+        judge(&robot_file, &arm.arm().trace, Mode::Normal);
+        assert!(last_motion(&arm.arm().trace) > Duration::ZERO);
+        assert!(arm.arm().servos.iter().all(Servo::holds), "{signal}: it holds");
     }
 }

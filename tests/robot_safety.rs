@@ -436,6 +436,18 @@ fn refused_chunks_hold_and_late_ones_are_dropped() {
     assert!(matches!(b.propose(&chunk), Err(Refusal::Old { .. })));
     b.tick();
     assert_eq!(b.state(), "running");
+    // A policy whose every command is late: what it has runs out, and then it is held.
+    let end = b.now() + MS(1500);
+    while b.now() < end && b.state() == "running" {
+        let mut chunk = b.chunk(vec![vec![60.0; 6]; 10]);
+        chunk.sent = b.now() - MS(250);
+        assert!(b.propose(&chunk).is_err());
+        b.run_for(50);
+    }
+    assert_eq!(b.robot().why(), Some(&Trip::Starved));
+    b.run_for(1000);
+    assert!(b.stands());
+    b.judge(Mode::Normal);
 }
 
 #[test]

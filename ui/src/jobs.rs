@@ -70,6 +70,8 @@ pub enum Kind {
     Terms,
     /// What a robot's camera will see.
     Ghost,
+    /// Episodes of a robot beside their imagined twins.
+    Twins,
     /// A reasoner's answer about a future.
     Reason,
     /// A future of this run, copied into the project.

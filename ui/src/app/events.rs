@@ -83,6 +83,7 @@ impl Studio {
                 Some(Kind::Train) => self.train_report(job, value, blobs.next()),
                 Some(Kind::Policy(kind)) => self.policy_report(job, kind, value),
                 Some(Kind::Reason) => self.reasoned(job, &value),
+                Some(Kind::Twins) => self.robot_view.twins = Some(value),
                 _ => {}
             },
             Event::EngineGone { reason, restarting } => self.engine_gone(&reason, restarting),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use forerun::Frame;
-use forerun::engine::protocol::{Actions, ClipSettings, ImagineSpec, JobId, Request, Start};
+use forerun::engine::protocol::{Actions, ClipSettings, ImagineSpec, JobId, Request, ScoreSpec, Start};
 
 use super::Studio;
 use crate::jobs::Kind;
@@ -13,6 +13,8 @@ use crate::screens::Screen;
 
 /// Steps of the model that are looked ahead: while a picture is imagined, time goes on.
 const AHEAD: usize = 3;
+/// Frames of an episode that are set beside imagined ones.
+const TWIN_STEPS: usize = 60;
 
 /// What is imagined over the camera.
 #[derive(Clone, Debug, Default)]
@@ -91,6 +93,35 @@ impl Studio {
             self.ghost.seconds = self.now - asked;
         }
         ours.is_some()
+    }
+
+    /// Asks for the newest recorded episodes beside their imagined twins. The dataset is the one that the Robot screen
+    /// records to.
+    pub(super) fn twins(&mut self) {
+        if self.jobs.any(|k| *k == Kind::Twins) {
+            return;
+        }
+        self.robot_view.twins = None;
+        let setup = self.setup.get();
+        let spec = ScoreSpec {
+            model: setup.model.clone(),
+            dataset: self.robot_dataset(),
+            episodes: None,
+            horizons: vec![1],
+            windows: Some(1),
+            refine: 1,
+            seed: 0,
+            device: setup.device.clone(),
+            text: false,
+            long: None,
+            twins: Some(TWIN_STEPS),
+        };
+        self.request(Kind::Twins, |job, _| Request::Score { job, spec });
+    }
+
+    /// Where runs of a robot are recorded.
+    pub fn robot_dataset(&self) -> std::path::PathBuf {
+        self.project.folder().join("datasets").join("robot")
     }
 
     /// The job has ended. One that failed ends the wish for it, or it would fail again and again.

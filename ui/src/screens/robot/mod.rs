@@ -6,6 +6,7 @@ mod replay;
 mod stages;
 mod state;
 pub(crate) mod teleop;
+mod twins;
 
 use eframe::egui::{CentralPanel, Frame, Image, Margin, Panel, ScrollArea, Ui, vec2};
 
@@ -34,6 +35,8 @@ pub struct RobotView {
     pub moment: usize,
     /// Runs are recorded.
     pub record: bool,
+    /// Recorded episodes beside their imagined twins, as the engine reported them.
+    pub twins: Option<serde_json::Value>,
     /// Robot files were looked for.
     pub listed: bool,
 }
