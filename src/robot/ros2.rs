@@ -43,7 +43,7 @@ struct Joint {
 }
 
 impl Joint {
-    fn from_radians(&self, radians: f64) -> f64 {
+    fn in_units(&self, radians: f64) -> f64 {
         match self.unit {
             Unit::Deg => radians.to_degrees(),
             Unit::Percent => 100.0 * (radians - self.ends.0) / (self.ends.1 - self.ends.0),
@@ -51,10 +51,10 @@ impl Joint {
     }
 
     fn speed(&self, radians: f64) -> f64 {
-        self.from_radians(radians) - self.from_radians(0.0)
+        self.in_units(radians) - self.in_units(0.0)
     }
 
-    fn to_radians(&self, value: f64) -> f64 {
+    fn radians_of(&self, value: f64) -> f64 {
         match self.unit {
             Unit::Deg => value.to_radians(),
             Unit::Percent => self.ends.0 + value / 100.0 * (self.ends.1 - self.ends.0),
@@ -190,7 +190,7 @@ impl RosRobot {
         let mut missing = Vec::new();
         for j in &self.joints {
             match states.get(&j.name) {
-                Some((position, speed)) => out.push((j.from_radians(*position), j.speed(*speed))),
+                Some((position, speed)) => out.push((j.in_units(*position), j.speed(*speed))),
                 None => missing.push(j.name.clone()),
             }
         }
@@ -314,7 +314,7 @@ impl Driver for RosRobot {
     fn command(&mut self, order: &GoalOrder) -> Result<(), DriverError> {
         let goals: Vec<f64> = order.joints().iter().map(|g| g.position()).collect();
         let names: Vec<&str> = self.joints.iter().map(|j| j.name.as_str()).collect();
-        let radians: Vec<f64> = self.joints.iter().zip(&goals).map(|(j, g)| j.to_radians(*g)).collect();
+        let radians: Vec<f64> = self.joints.iter().zip(&goals).map(|(j, g)| j.radians_of(*g)).collect();
         let point = |ticks: u32| {
             let at = self.dt * ticks;
             json!({
@@ -379,11 +379,11 @@ mod tests {
     #[test]
     fn radians_go_there_and_back() {
         let pan = Joint { name: "pan".into(), unit: Unit::Deg, ends: (0.0, 1.0) };
-        assert!((pan.from_radians(std::f64::consts::FRAC_PI_2) - 90.0).abs() < 1e-9);
+        assert!((pan.in_units(std::f64::consts::FRAC_PI_2) - 90.0).abs() < 1e-9);
         let grip = Joint { name: "grip".into(), unit: Unit::Percent, ends: (0.2, -0.6) };
         for (radians, percent) in [(0.2, 0.0), (-0.2, 50.0), (-0.6, 100.0)] {
-            assert!((grip.from_radians(radians) - percent).abs() < 1e-9);
-            assert!((grip.to_radians(percent) - radians).abs() < 1e-9);
+            assert!((grip.in_units(radians) - percent).abs() < 1e-9);
+            assert!((grip.radians_of(percent) - radians).abs() < 1e-9);
         }
         assert!((grip.speed(-0.8) - 100.0).abs() < 1e-9);
     }

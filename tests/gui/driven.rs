@@ -6,11 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use eframe::egui::{Event, Modifiers, PointerButton, Pos2, accesskit::Node, accesskit::Role};
+use eframe::egui::{
+    Event, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, TouchPhase, accesskit::Node,
+    accesskit::Role, vec2,
+};
 use egui_inspection::protocol::{Request, Response, read_handshake, read_message, write_message};
 
 /// Longest wait for anything that the window should show; software drawing on a busy machine is slow.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Between these heights of a window of the tests' size nothing covers the screens, points.
+const IN_SIGHT: (f32, f32) = (60.0, 800.0);
 
 /// The program in its window; it ends with this value.
 pub struct Driven {
@@ -145,10 +151,31 @@ impl Driven {
         }
     }
 
+    /// Where a widget is, scrolled into sight where it is not.
     fn middle(&mut self, role: Option<Role>, name: &str) -> Pos2 {
-        self.wait(name, |w| w.find(role, name).is_some_and(|n| !n.is_disabled() && n.bounds().is_some()));
-        let b = self.find(role, name).unwrap().bounds().unwrap();
-        Pos2::new(((b.x0 + b.x1) / 2.0) as f32, ((b.y0 + b.y1) / 2.0) as f32)
+        for _ in 0..40 {
+            self.wait(name, |w| w.find(role, name).is_some_and(|n| !n.is_disabled() && n.bounds().is_some()));
+            let Some(b) = self.find(role, name).and_then(|n| n.bounds()) else { continue };
+            let at = Pos2::new(((b.x0 + b.x1) / 2.0) as f32, ((b.y0 + b.y1) / 2.0) as f32);
+            let by = match at.y {
+                y if y > IN_SIGHT.1 => -140.0,
+                y if y < IN_SIGHT.0 => 140.0,
+                _ => return at,
+            };
+            self.events(vec![
+                Event::PointerMoved(Pos2::new(at.x, (IN_SIGHT.0 + IN_SIGHT.1) / 2.0)),
+                Event::MouseWheel {
+                    unit: MouseWheelUnit::Point,
+                    delta: vec2(0.0, by),
+                    phase: TouchPhase::Move,
+                    source: MouseWheelSource::Unknown,
+                    modifiers: Modifiers::NONE,
+                },
+            ]);
+            // Scrolling glides.
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        panic!("{name} does not come into sight");
     }
 
     pub fn button(&mut self, at: Pos2, pressed: bool) -> Event {

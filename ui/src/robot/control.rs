@@ -61,6 +61,8 @@ pub(super) struct Session {
     sweep: Option<Vec<(i32, i32)>>,
     /// What sliders ask for, one a joint; `None` while they do not move the arm.
     sliders: Option<Vec<f64>>,
+    /// When moving by hand began, by the agent's clock: what was seen before says nothing about it.
+    by_hand_since: f64,
     recorder: Option<Recorder>,
     record: Option<PathBuf>,
     eyes: Arc<AtomicBool>,
@@ -145,6 +147,7 @@ impl Session {
             file,
             sweep: None,
             sliders: None,
+            by_hand_since: 0.0,
             recorder: None,
             record: None,
             eyes,
@@ -167,7 +170,8 @@ impl Session {
         }
         let Some(view) = self.client.view() else { return Ok(()) };
         let running = view.robot.state == "running";
-        if !running && self.sliders.take().is_some() {
+        let ended = !running && view.robot.seconds >= self.by_hand_since;
+        if ended && self.sliders.take().is_some() {
             self.end_recording(shared);
             shared.edit(|s| s.by_hand = false);
         }
@@ -210,7 +214,11 @@ impl Session {
     fn by_hand(&mut self, shared: &Arc<Shared>) -> Result<(), String> {
         self.client.heartbeat(shared.dead_man()).map_err(|e| e.to_string())?;
         self.client.ask(Ask::Run { mode: Mode::Normal, data: Vec::new() }).map_err(|e| e.to_string())?;
-        let view = self.client.view().ok_or("the robot has not been heard yet")?;
+        // Asked for now: the last telemetry may be from before the run.
+        let Tell::View(view) = self.client.ask(Ask::View).map_err(|e| e.to_string())? else {
+            return Err("the agent gave another answer".into());
+        };
+        self.by_hand_since = view.robot.seconds;
         self.sliders = Some(view.robot.joints.iter().map(|j| j.goal).collect());
         if let Some(dataset) = &self.record {
             let recorder = Recorder::start(&self.address, None, &self.robot, dataset, "by hand");
