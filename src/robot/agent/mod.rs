@@ -5,6 +5,7 @@ pub mod child;
 pub mod client;
 mod lease;
 mod period;
+pub(super) mod priority;
 pub mod protocol;
 mod requests;
 mod run;

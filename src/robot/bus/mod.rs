@@ -62,7 +62,12 @@ pub struct Bus<F> {
     format: PhantomData<fn() -> F>,
 }
 
-fn gone(e: &io::Error) -> DriverError {
+/// What an error of the line means. A port that takes nothing in for a while is clogged, not gone: its servos do not answer.
+fn lost(joints: &[(u8, String)], e: &io::Error) -> DriverError {
+    if e.kind() == io::ErrorKind::TimedOut {
+        let joints = joints.iter().map(|j| j.1.clone()).collect();
+        return DriverError::NoAnswer { joints, why: "the port takes nothing in".into() };
+    }
     DriverError::Gone { why: e.to_string() }
 }
 
@@ -105,8 +110,8 @@ impl<F: Format> Bus<F> {
     /// Sends a request and collects its answers until all have come or the line stays quiet.
     fn exchange(&mut self, request: &[u8], ids: &[u8], size: usize) -> Result<Vec<Status>, DriverError> {
         let line = self.line.as_mut().ok_or(DriverError::Closed)?;
-        line.discard().map_err(|e| gone(&e))?;
-        line.send(request).map_err(|e| gone(&e))?;
+        line.discard().map_err(|e| lost(&self.joints, &e))?;
+        line.send(request).map_err(|e| lost(&self.joints, &e))?;
         let mut received: Vec<u8> = Vec::with_capacity(512);
         let mut buffer = [0u8; 512];
         let started = self.clock.now();
@@ -121,7 +126,7 @@ impl<F: Format> Bus<F> {
             if now >= end || received.len() > MOST_BYTES {
                 break;
             }
-            let n = line.receive(&mut buffer, end - now).map_err(|e| gone(&e))?;
+            let n = line.receive(&mut buffer, end - now).map_err(|e| lost(&self.joints, &e))?;
             if n == 0 {
                 continue;
             }
@@ -218,7 +223,7 @@ impl<F: Format> Bus<F> {
     /// Writes the same registers of several servos at once; nobody confirms.
     pub fn write_all(&mut self, address: u16, rows: &[(u8, Vec<u8>)]) -> Result<(), DriverError> {
         let line = self.line.as_mut().ok_or(DriverError::Closed)?;
-        line.send(&F::write_all(address, rows)).map_err(|e| gone(&e))
+        line.send(&F::write_all(address, rows)).map_err(|e| lost(&self.joints, &e))
     }
 
     /// Switches the torque of all joints and looks whether they did.
