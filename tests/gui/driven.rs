@@ -151,8 +151,9 @@ impl Driven {
         }
     }
 
-    /// Where a widget is, scrolled into sight where it is not.
+    /// Where a widget is, scrolled into sight where it is not. What scrolling does not move stays in sight by itself.
     fn middle(&mut self, role: Option<Role>, name: &str) -> Pos2 {
+        let mut before = None;
         for _ in 0..40 {
             self.wait(name, |w| w.find(role, name).is_some_and(|n| !n.is_disabled() && n.bounds().is_some()));
             let Some(b) = self.find(role, name).and_then(|n| n.bounds()) else { continue };
@@ -162,6 +163,9 @@ impl Driven {
                 y if y < IN_SIGHT.0 => 140.0,
                 _ => return at,
             };
+            if before.replace(at) == Some(at) {
+                return at;
+            }
             self.events(vec![
                 Event::PointerMoved(Pos2::new(at.x, (IN_SIGHT.0 + IN_SIGHT.1) / 2.0)),
                 Event::MouseWheel {
