@@ -249,6 +249,11 @@ impl Live {
         self.bus.ask(json!({"do": "plug"}));
         let end = Instant::now() + ms(60_000);
         loop {
+            // The emulator sleeps while it delays an answer, and whoever asks it something sleeps with it: control may have
+            // been lost meanwhile.
+            if let Ok(Tell::Leased { key }) = self.client.ask(Ask::Lease { key: None }) {
+                self.key = key;
+            }
             let view = self.until("any view", |_| true);
             let ask = match view.robot.state.as_str() {
                 "disconnected" => Ask::Connect,
