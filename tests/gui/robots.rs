@@ -57,7 +57,8 @@ fn patient(robot: &mut RobotFile, silent_ms: u64) {
 impl Bench {
     fn new(silent_ms: u64) -> Self {
         let alone = alone();
-        let (project, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let project = tempfile::Builder::new().prefix("push-study-").tempdir().unwrap();
+        let own = tempfile::tempdir().unwrap();
         let robots = project.path().join("robots");
         std::fs::create_dir(&robots).unwrap();
         robot_support::so101_policy(&project.path().join("policies/push"));
