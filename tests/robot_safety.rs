@@ -1068,10 +1068,10 @@ impl Driver for Obedient {
 }
 
 /// A day of ticks: no drift, no leak, and the watchdogs are as awake at its end as at its start. A whole day takes a minute;
-/// without `FORERUN_TEST_LONG` the day has six hours.
+/// without `FORERUN_TEST_LONG` the day has four hours.
 #[test]
 fn a_day_of_control_ticks() {
-    let hours = if std::env::var_os("FORERUN_TEST_LONG").is_some() { 24 } else { 6 };
+    let hours = if std::env::var_os("FORERUN_TEST_LONG").is_some() { 24 } else { 4 };
     let mut b = Bench::new();
     let goals = Arc::new(Mutex::new((0, vec![0.0, 0.0, 0.0, 0.0, 0.0, 50.0])));
     let driver = Obedient { goals: Arc::clone(&goals), torque: false };
