@@ -18,7 +18,7 @@ use crate::world::{EpisodeSettings, JOINT_NAMES, Renderer, SceneDistribution, be
 pub struct Speed(Vec<(&'static str, f64, &'static str)>);
 
 impl Speed {
-    fn with(mut self, name: &'static str, value: f64, unit: &'static str) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: f64, unit: &'static str) -> Self {
         self.0.push((name, value, unit));
         self
     }

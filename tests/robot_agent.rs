@@ -260,12 +260,28 @@ fn broken_policies_fault_or_hold_and_pulled_cables_come_back_limp() {
     let live = Live::start();
     let mut c = live.ready();
     let here: Vec<f64> = c.view().unwrap().robot.joints.iter().map(|j| j.goal).collect();
-    let run = |c: &mut Client| {
-        c.ask(Ask::Run { mode: Mode::Normal, data: vec![] }).unwrap();
+    let run_as = |c: &mut Client, mode: Mode| {
+        c.heartbeat(true).unwrap();
+        c.ask(Ask::Run { mode, data: vec![] }).unwrap();
         let now = c.agent_seconds().unwrap();
         c.propose(1, &live.channels, now, 0.2, &vec![here.clone(); 20]).unwrap();
         live.until(c, "running", |v| v.robot.state == "running");
     };
+    let run = |c: &mut Client| run_as(c, Mode::Normal);
+    // A policy that joins says nothing of the person: the dead-man key stays as it is held.
+    let Tell::Leased { key } = c.ask(Ask::Lease { key: None }).unwrap() else { panic!() };
+    run_as(&mut c, Mode::Cautious);
+    for _ in 0..12 {
+        let mut joins = live.client("policy");
+        joins.ask(Ask::Lease { key: Some(key.clone()) }).unwrap();
+        c.heartbeat(true).unwrap();
+    }
+    let view = live.until(&mut c, "news", |v| v.robot.ticks > 0);
+    assert_eq!(view.robot.state, "running", "{:?}", view.robot.why);
+    c.ask(Ask::Stop { by: "test".into() }).unwrap();
+    live.until(&mut c, "hold", |v| v.robot.state == "hold" && v.robot.stands);
+    c.ask(Ask::Resume).unwrap();
+    live.until(&mut c, "ready", |v| v.robot.state == "ready");
     // A policy beside the window joins with the window's key, and sends a NaN.
     let Tell::Leased { key } = c.ask(Ask::Lease { key: None }).unwrap() else { panic!() };
     run(&mut c);

@@ -1,5 +1,8 @@
 //! Policies over the network: our server against well-meaning and hostile clients, our client against hostile servers.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod robot_support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,54 +12,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use forerun::Frame;
-use forerun::models::policy::{Look, Policy};
-use forerun::policy::{PolicyJob, PolicySettings, load_policy, run};
+use forerun::models::policy::Policy;
+use forerun::policy::load_policy;
 use forerun::robot::openpi::array::Array;
 use forerun::robot::openpi::server::listen;
 use forerun::robot::openpi::{Limits, OpenpiError, PolicyService, RemotePolicy, Value, serve};
-use forerun::train::{Budget, Episode, Library, channel_of};
+use robot_support::tiny_policy;
 use tungstenite::{Message, WebSocket};
 
 const CHANNELS: [(&str, &str); 2] = [("a.pos", "deg"), ("grip.pos", "%")];
 
 /// A policy that has seen a little of a robot of two joints.
 fn policy(folder: &Path) -> Policy {
-    let channels = || CHANNELS.map(|(n, u)| channel_of(n, u, [-10.0, 10.0].into_iter())).to_vec();
-    let mut library = Library::new(&forerun::models::dreamer::Config::micro(), channels(), channels());
-    for i in 0..8u8 {
-        library.add(Episode {
-            frames: (0..4).map(|_| Frame::filled(32, 32, [i * 20, 40, 80])).collect(),
-            state: vec![vec![f32::from(i), 1.0]; 4],
-            action: vec![vec![f32::from(i) + 0.5, 1.0]; 4],
-            prompt: Some("go".into()),
-            told: true,
-            weight: 1.0,
-            ..Episode::default()
-        });
-    }
-    let mut settings = PolicySettings {
-        size: "micro".into(),
-        batch: 8,
-        micro: 4,
-        colour_jitter: 0.0,
-        looks: vec![Look::Now],
-        chunk: 4,
-        ..PolicySettings::default()
-    };
-    settings.schedule.warmup = 1;
-    let job = PolicyJob {
-        settings,
-        library: &library,
-        held_out: &[],
-        rate_hz: 10.0,
-        embodiment: "two joints".into(),
-        data_sha256: Vec::new(),
-        out: folder.to_path_buf(),
-        budget: Budget::Iterations(2),
-        resume: false,
-        base: None,
-    };
-    run(&job, &mut |_| {}, &AtomicBool::new(false)).unwrap();
+    tiny_policy(folder, "two joints", &CHANNELS, 10.0, 4, |i| {
+        (vec![f32::from(i), 1.0], vec![f32::from(i) + 0.5, 1.0])
+    });
     load_policy(folder).unwrap()
 }
 

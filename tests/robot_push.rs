@@ -2,6 +2,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod robot_support;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,76 +13,41 @@ use std::time::{Duration, Instant};
 
 use forerun::Frame;
 use forerun::dataset::Dataset;
-use forerun::models::policy::Look;
-use forerun::policy::{PolicyJob, PolicySettings, load_policy, run};
+use forerun::policy::load_policy;
 use forerun::robot::agent::Client;
 use forerun::robot::agent::protocol::{AgentView, Ask, Tell};
 use forerun::robot::bundle::{SigningKey, Stage, Store, from_policy};
-use forerun::robot::file::RobotFile;
+use forerun::robot::emulator::servo::Servo;
+use forerun::robot::emulator::{EmulatedArm, PtyArm};
+use forerun::robot::file::{CameraFile, RobotFile};
+use forerun::robot::numbers::Mode;
 use forerun::robot::openpi::server::listen;
 use forerun::robot::openpi::{Limits, PolicyService, RemotePolicy, serve};
 use forerun::robot::push::pilot::{Brain, FlightPlan, Hand, PolicyBrain, RemoteBrain, fly};
 use forerun::robot::push::replay::{ReplaySettings, replay};
 use forerun::robot::push::{Installed, store_of};
-use forerun::train::{Budget, Episode, Library, channel_of};
-use forerun::world::{JOINT_NAMES, JOINT_UNITS};
+use robot_support::{Eyes, judge, last_motion, so101_policy};
 
 /// The virtual arm, on a machine that has little time for it.
 fn robot(folder: &Path) -> RobotFile {
     let mut robot = RobotFile::tabletop("virtual arm", 32);
     robot.cameras[0].fps = 5.0;
+    patient(&mut robot);
+    robot.write(&folder.join("robot.toml")).unwrap();
+    robot
+}
+
+/// Numbers for a machine that has little time for it.
+fn patient(robot: &mut RobotFile) {
+    robot.port.answer_ms = 20;
+    robot.watch.bus_hold_cycles = 40;
+    robot.watch.bus_fault_ms = 5000;
     robot.watch.silent_hold_ms = 4000;
     robot.watch.silent_park_ms = 12_000;
     robot.watch.lease_ms = 8000;
     robot.watch.command_age_ms = 2000;
     robot.watch.starved_fault_ms = 8000;
     robot.raised = Some(robot.name.clone());
-    robot.write(&folder.join("robot.toml")).unwrap();
-    robot
-}
-
-/// A policy that goes a degree or two further than where the arm stands.
-fn policy(folder: &Path) {
-    let channels = || {
-        let all = JOINT_NAMES.iter().zip(JOINT_UNITS);
-        all.map(|(n, u)| channel_of(n, u, [-150.0, 150.0].into_iter())).collect::<Vec<_>>()
-    };
-    let mut library = Library::new(&forerun::models::dreamer::Config::micro(), channels(), channels());
-    for i in 0..8u8 {
-        let at = f32::from(i) - 4.0;
-        library.add(Episode {
-            frames: (0..6).map(|_| Frame::filled(32, 32, [i * 20, 40, 80])).collect(),
-            state: vec![vec![at, at, at, at, at, 50.0]; 6],
-            action: vec![vec![at + 1.5, at, at, at, at, 50.0]; 6],
-            prompt: Some("go".into()),
-            told: true,
-            weight: 1.0,
-            ..Episode::default()
-        });
-    }
-    let mut settings = PolicySettings {
-        size: "micro".into(),
-        batch: 8,
-        micro: 4,
-        colour_jitter: 0.0,
-        looks: vec![Look::Now],
-        chunk: 24,
-        ..PolicySettings::default()
-    };
-    settings.schedule.warmup = 1;
-    let job = PolicyJob {
-        settings,
-        library: &library,
-        held_out: &[],
-        rate_hz: 10.0,
-        embodiment: "so101_follower".into(),
-        data_sha256: Vec::new(),
-        out: folder.to_path_buf(),
-        budget: Budget::Iterations(2),
-        resume: false,
-        base: None,
-    };
-    run(&job, &mut |_| {}, &AtomicBool::new(false)).unwrap();
 }
 
 struct Agent {
@@ -158,7 +125,7 @@ fn a_policy_is_packed_installed_shadowed_flown_recorded_and_replayed() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let robot_file = robot(dir.path());
-    policy(&path("policy"));
+    so101_policy(&path("policy"));
     let key = SigningKey::open_or_create(&path("key")).unwrap();
     let bundle = from_policy::pack(&path("policy"), &robot_file, &path("go.bundle"), &key).unwrap();
     assert_eq!(bundle.manifest.joints.len(), 6);
@@ -256,7 +223,7 @@ fn a_bundle_that_faults_twice_in_its_first_minute_is_rolled_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let robot_file = robot(dir.path());
-    policy(&path("policy"));
+    so101_policy(&path("policy"));
     let key = SigningKey::open_or_create(&path("key")).unwrap();
     let store = Store::open(&store_of(&path("robot.toml"))).unwrap();
     store.trust(&key.public()).unwrap();
@@ -351,9 +318,26 @@ impl Hand for Ambush {
 fn a_policy_server_that_hangs_or_is_killed_leaves_a_held_and_parked_arm() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    let robot_file = robot(dir.path());
-    policy(&path("policy"));
+    so101_policy(&path("policy"));
+    // An emulated bus, so that what arrived at the motors is judged.
+    let emulated = EmulatedArm::new(3);
+    let mut robot_file = emulated.robot_file("desk arm");
+    robot_file.port.path = Some(path("port"));
+    robot_file.cameras = vec![CameraFile {
+        name: "front".into(),
+        fps: 1.0,
+        width: 32,
+        height: 32,
+        required: true,
+        source: Some(format!("file:{}", path("front.png").display())),
+    }];
+    patient(&mut robot_file);
+    robot_file.write(&path("robot.toml")).unwrap();
+    let _eyes = Eyes::open(path("front.png"));
+    let arm = PtyArm::start(&path("port"), emulated).unwrap();
     for signal in ["-STOP", "-KILL"] {
+        // The agent before was killed: what it left stiff is armed anew where it has sunk to.
+        arm.arm().trace.clear();
         let server = PolicyServer::start(&path("policy"));
         let agent = Agent::start(&path("robot.toml"));
         let limits = Limits { answer: Duration::from_secs(5), ..Limits::default() };
@@ -375,5 +359,8 @@ fn a_policy_server_that_hangs_or_is_killed_leaves_a_held_and_parked_arm() {
             assert!(parked.elapsed() < Duration::from_secs(20), "{signal}: {:?}", view.robot.state);
             std::thread::sleep(Duration::from_millis(50));
         }
+        judge(&robot_file, &arm.arm().trace, Mode::Normal);
+        assert!(last_motion(&arm.arm().trace) > Duration::ZERO);
+        assert!(arm.arm().servos.iter().all(Servo::holds), "{signal}: it holds");
     }
 }

@@ -436,6 +436,18 @@ fn refused_chunks_hold_and_late_ones_are_dropped() {
     assert!(matches!(b.propose(&chunk), Err(Refusal::Old { .. })));
     b.tick();
     assert_eq!(b.state(), "running");
+    // A policy whose every command is late: what it has runs out, and then it is held.
+    let end = b.now() + MS(1500);
+    while b.now() < end && b.state() == "running" {
+        let mut chunk = b.chunk(vec![vec![60.0; 6]; 10]);
+        chunk.sent = b.now() - MS(250);
+        assert!(b.propose(&chunk).is_err());
+        b.run_for(50);
+    }
+    assert_eq!(b.robot().why(), Some(&Trip::Starved));
+    b.run_for(1000);
+    assert!(b.stands());
+    b.judge(Mode::Normal);
 }
 
 #[test]
@@ -556,6 +568,69 @@ fn releasing_torque_takes_a_held_button() {
 }
 
 #[test]
+fn a_joint_shows_which_one_it_is_with_little_torque_and_goes_home() {
+    let mut b = Bench::ready();
+    for joint in ["shoulder_pan", "shoulder_lift", "gripper"] {
+        let i = b.file.joints.iter().position(|j| j.name == joint).unwrap();
+        let id = b.file.joints[i].id;
+        let home = b.arm().servos[i].goal();
+        let load = b.arm().servos[i].load.abs();
+        b.arm().trace.clear();
+        b.change(|mut r, now| {
+            if let AnyRobot::Ready(r) = &mut r {
+                r.wiggle(now, joint).unwrap();
+                assert!(r.wiggle(now, joint).is_err(), "one at a time");
+            }
+            r
+        });
+        b.run_for(6000);
+        assert_eq!(b.state(), "ready", "{joint}: {}", b.why());
+        let degrees = |w: &Written| f64::from((w.value - home).abs()) * DEGREES;
+        let most = b.goals(id).iter().map(degrees).fold(0.0, f64::max);
+        assert!((3.0..=4.6).contains(&most), "{joint} moved by {most}");
+        for other in (1..=6).filter(|o| *o != id) {
+            let goals = b.goals(other);
+            assert!(goals.iter().all(|g| (g.value - goals[0].value).abs() <= 1), "servo {other} moved too");
+        }
+        let limits: Vec<i32> =
+            b.arm().trace.iter().filter(|w| w.register == 48 && w.id == id).map(|w| w.value).collect();
+        let least = f64::from(*limits.iter().min().unwrap()) / 1000.0;
+        assert!(least <= load + 0.16, "{joint}: torque limit {least} with a load of {load}");
+        assert!((b.arm().servos[i].goal() - home).abs() <= 1, "{joint} is home again");
+        assert_eq!(b.arm().servos[i].word(48), if joint == "gripper" { 500 } else { 700 }, "{joint}: torque");
+    }
+    // Something in its way, then a Stop: it holds like any other motion.
+    let wiggle = |b: &mut Bench| {
+        b.change(|mut r, now| {
+            if let AnyRobot::Ready(r) = &mut r {
+                r.wiggle(now, "wrist_roll").unwrap();
+            }
+            r
+        });
+        b.run_for(200);
+    };
+    wiggle(&mut b);
+    b.change(|r, now| match r {
+        AnyRobot::Ready(r) => match r.run(now, RunRules::of(Mode::Normal, &RobotFile::so101("x"))) {
+            Ok(_) => panic!("no run while a joint is shown"),
+            Err((r, _)) => r.into(),
+        },
+        other => other,
+    });
+    b.change(|r, now| r.stop(now, "Esc"));
+    b.run_for(800);
+    assert!(b.state() == "hold" && b.stands());
+    b.change(|r, now| match r {
+        AnyRobot::Hold(r) => r.resume(now).map_err(|(_, e)| e).unwrap().into(),
+        other => other,
+    });
+    assert!(b.robot().view(b.now()).joints[4].torque > 0.1);
+    b.run_for(1500);
+    assert!(b.state() == "ready" && b.stands(), "resuming does not go on with it");
+    b.judge(Mode::Normal);
+}
+
+#[test]
 fn cautious_runs_need_the_dead_man_key_and_end_by_themselves() {
     let mut b = Bench::running(Mode::Cautious);
     b.follow(1000, sway(10.0, 0.2));
@@ -580,6 +655,7 @@ fn a_noisy_bus_is_survived_without_a_wrong_goal() {
         ("mute", |a| a.faults.mute = 0.03),
         ("swapped ids", |a| a.faults.swap_id = 0.02),
         ("echo", |a| a.faults.echo = true),
+        ("jitter", |a| a.faults.jitter = Duration::from_micros(600)),
     ] {
         let mut b = Bench::running(Mode::Normal);
         b.arm().trace.clear();
@@ -587,7 +663,7 @@ fn a_noisy_bus_is_survived_without_a_wrong_goal() {
         b.follow(8000, sway(20.0, 0.3));
         let view = b.robot().view(b.now());
         assert_eq!(b.state(), "running", "{what}: {}; {} failures", b.why(), view.bus_failures);
-        assert!(what == "echo" || view.bus_retries > 10, "{what}: {}", view.bus_retries);
+        assert!(matches!(what, "echo" | "jitter") || view.bus_retries > 10, "{what}: {}", view.bus_retries);
         b.judge(Mode::Normal);
     }
 }
@@ -602,6 +678,7 @@ fn a_broken_bus_holds_then_faults_and_heals_without_a_restart() {
             a.faults.dead.insert(3);
         }),
         ("delay", |a| a.faults.delay = MS(30)),
+        ("jitter", |a| a.faults.jitter = MS(120)),
     ] {
         let mut b = Bench::running(Mode::Normal);
         b.follow(2000, sway(20.0, 0.4));
@@ -617,8 +694,9 @@ fn a_broken_bus_holds_then_faults_and_heals_without_a_restart() {
                 hold = Some(b.now() - start);
             }
         }
-        // A few lost bytes in a hundred leave some whole cycles: it may or may not get as far as a fault.
-        if what != "drop 2 %" {
+        // A few lost bytes in a hundred, or answers that are late now and then, leave some whole cycles: it may or may not
+        // get as far as a fault.
+        if !matches!(what, "drop 2 %" | "jitter") {
             assert!(hold.unwrap() <= MS(250), "{what}: {hold:?}");
             assert_eq!(b.state(), "fault", "{what}");
             assert!(b.now() - start <= MS(700), "{what}: {:?}", b.now() - start);
@@ -678,7 +756,7 @@ fn pulling_the_cable_faults_and_plugging_it_in_comes_back_limp() {
 fn every_hardware_fault_ends_in_its_state_in_time() {
     type Break = fn(&mut EmulatedArm);
     // (what, fault, state, words, most ms)
-    let cases: [(&str, Break, &str, &str, u64); 10] = [
+    let cases: [(&str, Break, &str, &str, u64); 12] = [
         (
             "stuck",
             |a| {
@@ -722,6 +800,24 @@ fn every_hardware_fault_ends_in_its_state_in_time() {
             },
             "hold",
             "overheated",
+            60,
+        ),
+        (
+            "voltage bit",
+            |a| {
+                let _ = a.faults.alarms.insert(2, 0x01);
+            },
+            "hold",
+            "supply voltage",
+            60,
+        ),
+        (
+            "current bit",
+            |a| {
+                let _ = a.faults.alarms.insert(4, 0x08);
+            },
+            "hold",
+            "too much current",
             60,
         ),
         (
@@ -773,7 +869,7 @@ fn every_hardware_fault_ends_in_its_state_in_time() {
         assert_eq!(b.state(), state, "{what}: {}", b.why());
         assert!(b.why().contains(words), "{what}: {}", b.why());
         assert!(took <= MS(most), "{what}: {took:?}");
-        let relieved = matches!(what, "overload" | "heat bit");
+        let relieved = matches!(what, "overload" | "heat bit" | "voltage bit" | "current bit");
         let goal_then = b.arm().servos[1].goal();
         b.run_for(1200);
         if what == "jump" {
@@ -807,6 +903,9 @@ fn too_heavy_a_load_holds() {
     }
     assert_eq!(b.state(), "hold", "{:?}", b.robot().view(b.now()));
     assert!(b.why().contains("blocked or overloaded"), "{}", b.why());
+    b.run_for(1500);
+    assert!(b.stands());
+    b.judge(Mode::Cautious);
 }
 
 #[test]
@@ -968,9 +1067,11 @@ impl Driver for Obedient {
     }
 }
 
-/// A day of ticks: no drift, no leak, and the watchdogs are as awake at its end as at its start.
+/// A day of ticks: no drift, no leak, and the watchdogs are as awake at its end as at its start. A whole day takes a minute;
+/// without `FORERUN_TEST_LONG` the day has four hours.
 #[test]
 fn a_day_of_control_ticks() {
+    let hours = if std::env::var_os("FORERUN_TEST_LONG").is_some() { 24 } else { 4 };
     let mut b = Bench::new();
     let goals = Arc::new(Mutex::new((0, vec![0.0, 0.0, 0.0, 0.0, 0.0, 50.0])));
     let driver = Obedient { goals: Arc::clone(&goals), torque: false };
@@ -982,7 +1083,7 @@ fn a_day_of_control_ticks() {
     let start = b.now();
     let first = goals.lock().unwrap().0;
     let mut home = Vec::new();
-    for hour in 1..=24 {
+    for hour in 1..=hours {
         b.start(Mode::Normal);
         b.follow(2000, |t| {
             let s = 10.0 * (1.0 - (t * std::f64::consts::PI).cos());
@@ -1004,7 +1105,8 @@ fn a_day_of_control_ticks() {
         }
     }
     let (last, now) = goals.lock().unwrap().clone();
-    assert!((8_639_990..=8_640_010).contains(&(last - first)), "{} ticks", last - first);
+    let ticks = hours * 360_000;
+    assert!((ticks - 10..=ticks + 10).contains(&(last - first)), "{} ticks", last - first);
     for (a, b) in home.iter().zip(&now) {
         assert!((a - b).abs() < 0.5, "{home:?} {now:?}");
     }

@@ -87,7 +87,7 @@ fn main() -> ExitCode {
         Some("practise") => practise(&arguments),
         Some("new") => new(&arguments),
         Some("ports") => {
-            for (name, path) in forerun::robot::feetech::serial::plugged_in() {
+            for (name, path) in forerun::robot::bus::serial::plugged_in() {
                 println!("{name}  {}", path.display());
             }
             Ok(())
@@ -160,6 +160,7 @@ fn driver(file: &RobotFile, clock: &Arc<dyn Clock>) -> Result<Box<dyn Driver>, A
             Ok(Box::new(forerun::robot::dynamixel::bus::on_serial_port(file, Arc::clone(clock))))
         }
         DriverKind::Tabletop => tabletop(file, clock),
+        DriverKind::Ros2 => ros2(file, clock),
     }
 }
 
@@ -167,6 +168,7 @@ fn driver(file: &RobotFile, clock: &Arc<dyn Clock>) -> Result<Box<dyn Driver>, A
 fn driver(file: &RobotFile, clock: &Arc<dyn Clock>) -> Result<Box<dyn Driver>, AgentError> {
     match file.driver {
         DriverKind::Tabletop => tabletop(file, clock),
+        DriverKind::Ros2 => ros2(file, clock),
         _ => Err(AgentError::Driver("real robots are driven on Linux only so far".into())),
     }
 }
@@ -174,6 +176,11 @@ fn driver(file: &RobotFile, clock: &Arc<dyn Clock>) -> Result<Box<dyn Driver>, A
 fn tabletop(file: &RobotFile, clock: &Arc<dyn Clock>) -> Result<Box<dyn Driver>, AgentError> {
     let arm = TabletopArm::new(file, Arc::clone(clock));
     arm.map(|arm| Box::new(arm) as Box<dyn Driver>).map_err(|e| AgentError::Driver(e.to_string()))
+}
+
+fn ros2(file: &RobotFile, clock: &Arc<dyn Clock>) -> Result<Box<dyn Driver>, AgentError> {
+    let robot = forerun::robot::ros2::RosRobot::new(file, Arc::clone(clock));
+    robot.map(|robot| Box::new(robot) as Box<dyn Driver>).map_err(|e| AgentError::Driver(e.to_string()))
 }
 
 fn new(arguments: &[String]) -> Result<(), Failure> {

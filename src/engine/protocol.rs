@@ -187,6 +187,9 @@ pub struct ScoreSpec {
     /// Also check that this many frames in a row stay sharp and keep their objects (`long.*`).
     #[serde(default)]
     pub long: Option<usize>,
+    /// Also set the newest episodes beside their imagined twins, so many frames of each (`twins.*`).
+    #[serde(default)]
+    pub twins: Option<usize>,
 }
 
 /// One job of post-training: a model of one world becomes a model of the person's own. What is absent is chosen from

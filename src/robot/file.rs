@@ -24,6 +24,33 @@ pub enum DriverKind {
     Dynamixel,
     /// The virtual world's arm, in real time.
     Tabletop,
+    /// A robot behind ROS 2, through rosbridge.
+    Ros2,
+}
+
+/// Where a robot behind ROS 2 is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RosFile {
+    /// Address of its rosbridge: `ws://127.0.0.1:9090`. Whoever reaches a rosbridge may move its robot: keep it on this
+    /// machine or behind a tunnel.
+    pub url: String,
+    /// Topic of its joint states.
+    #[serde(default = "joint_states")]
+    pub states: String,
+    /// Topic of its trajectory controller.
+    #[serde(default = "joint_trajectory")]
+    pub trajectory: String,
+    /// Radians of 0 and 100 per cent, for grippers by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ends: BTreeMap<String, [f64; 2]>,
+}
+
+fn joint_states() -> String {
+    "/joint_states".into()
+}
+
+fn joint_trajectory() -> String {
+    "/joint_trajectory_controller/joint_trajectory".into()
 }
 
 /// What stays when the agent ends.
@@ -130,8 +157,9 @@ pub struct CameraFile {
     /// Whether a run needs it: a late or frozen picture then holds the arm.
     #[serde(default = "yes")]
     pub required: bool,
-    /// Where its pictures come from: `tabletop` (the virtual world), or `file:PATH`, a picture that another program
-    /// writes again and again (whole, by renaming). Without one, a program reports what it sees.
+    /// Where its pictures come from: `tabletop` (the virtual world), `v4l2:/dev/video0` (a camera of this machine; Linux),
+    /// or `file:PATH`, a picture that another program writes again and again (whole, by renaming). Without one, a program
+    /// reports what it sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }
@@ -167,6 +195,9 @@ pub struct RobotFile {
     /// Where the port is found.
     #[serde(default)]
     pub port: PortFile,
+    /// Where a robot behind ROS 2 is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ros: Option<RosFile>,
     /// Rates of the loops.
     #[serde(default)]
     pub rates: Rates,
@@ -253,6 +284,7 @@ impl RobotFile {
             scene_seed: None,
             raised: None,
             port: PortFile::default(),
+            ros: None,
             rates: Rates::default(),
             rest: BTreeMap::new(),
             watch: Thresholds::default(),

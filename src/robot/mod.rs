@@ -4,7 +4,9 @@
 //! nothing outside the safety layer can make.
 
 pub mod agent;
+pub mod bench;
 pub mod bundle;
+pub mod bus;
 pub mod calibration;
 pub mod clock;
 pub mod driver;
@@ -13,9 +15,11 @@ pub mod dynamixel;
 pub mod emulator;
 pub mod feetech;
 pub mod file;
+pub mod gamepad;
 pub mod numbers;
 pub mod openpi;
 pub mod push;
+pub mod ros2;
 pub mod safety;
 pub mod tabletop;
 

@@ -10,7 +10,7 @@ use super::pixels::{changed, luma};
 use super::rollouts::{Wish, pictures};
 use super::skill::Spread;
 use super::windows::{Place, Source, Window};
-use super::{long, words};
+use super::{long, twins, words};
 use crate::engine::backend::{self, Stream, WorldModel};
 use crate::engine::job::{JobContext, JobEnd};
 use crate::engine::jobs::Tools;
@@ -25,6 +25,8 @@ const SPREAD: (usize, usize) = (16, 4);
 const SPREAD_AT: usize = 10;
 /// Starts a prompt, and long futures.
 const STARTS: usize = 60;
+/// Episodes that are set beside their twins: the newest ones.
+const TWINS: usize = 8;
 /// Long futures.
 const LONG: usize = 16;
 /// Frames of the speed test.
@@ -77,6 +79,10 @@ pub fn score(tools: &Tools, context: &JobContext, spec: &ScoreSpec) -> Result<St
             let long = long::judge(context, model, &source, steps, LONG, spec.refine, spec.seed)?;
             object.insert("long".into(), long);
         }
+        if let Some(steps) = spec.twins {
+            let twins = twins::judge(context, model, &source, TWINS, steps, spec.refine, spec.seed)?;
+            object.insert("twins".into(), twins);
+        }
     }
     context.send(Event::Report { job: context.job, value }, Vec::new());
     Ok(format!("{} windows of {} episodes", places.len(), source.episodes.len()))
@@ -93,7 +99,8 @@ fn check(spec: &ScoreSpec) -> Result<usize, Failure> {
             "Choose 1 to 8.",
         ));
     }
-    if spec.windows == Some(0) || spec.long.is_some_and(|n| n == 0 || n > 50_000) {
+    if spec.windows == Some(0) || [spec.long, spec.twins].into_iter().flatten().any(|n| n == 0 || n > 50_000)
+    {
         return Err(Failure::new("Nothing would be scored.", "Ask for at least one window and one frame."));
     }
     Ok(longest)

@@ -10,6 +10,7 @@
 //! | `horizons` | the numbers of a horizon |
 //! | `words` | do words move the right thing the right way |
 //! | `long` | do long futures stay sharp and keep their objects |
+//! | `twins` | recorded episodes beside imagined ones: r and error of every joint |
 //! | `job` | all of it as one job |
 
 pub mod blob;
@@ -19,5 +20,6 @@ pub mod long;
 pub mod pixels;
 pub mod rollouts;
 pub mod skill;
+pub mod twins;
 pub mod windows;
 pub mod words;

@@ -205,6 +205,17 @@ impl Source {
         Ok((place.start..place.start + place.length).map(|t| self.action(&episode, t)).collect())
     }
 
+    /// Where the joints stood at the start of a window and after each of its steps, in the contract's order; `None` where
+    /// the dataset does not have the contract's state.
+    ///
+    /// # Errors
+    /// The episode's table cannot be read.
+    pub fn states(&self, place: Place) -> Result<Option<Vec<Vec<f32>>>, Failure> {
+        let episode = self.set.episode(place.episode).map_err(Failure::from_error)?;
+        let frames = place.start..=place.start + place.length;
+        Ok(frames.map(|t| in_order(&named(episode.state(), t * self.stride), &self.contract.state)).collect())
+    }
+
     /// Pictures of an episode by the model's count, fitted to its size.
     ///
     /// # Errors

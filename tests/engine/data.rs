@@ -98,6 +98,7 @@ fn a_score_has_every_key_and_knows_the_references() {
         device: "cpu".into(),
         text: true,
         long: Some(30),
+        twins: Some(12),
     };
     let events = bench.run(|job| Request::Score { job, spec: spec.clone() });
     done(&events);
@@ -106,6 +107,14 @@ fn a_score_has_every_key_and_knows_the_references() {
         _ => None,
     };
     let value = events.iter().find_map(|p| report(&p.message)).unwrap();
+    let twin = &value["twins"]["episodes"][0];
+    assert_eq!(
+        (twin["episode"].as_u64(), twin["steps"].as_u64()),
+        (Some(2), Some(12)),
+        "the newest first: {twin}"
+    );
+    assert_eq!(twin["joints"].as_object().unwrap().len(), 6);
+    assert!(value["twins"]["error"].as_f64().unwrap().is_finite() && twin["psnr"].is_number());
     for key in [
         "/model/name",
         "/model/sha256",

@@ -68,6 +68,10 @@ pub enum Kind {
     Remove,
     /// Terms that were read, noted.
     Terms,
+    /// What a robot's camera will see.
+    Ghost,
+    /// Episodes of a robot beside their imagined twins.
+    Twins,
     /// A reasoner's answer about a future.
     Reason,
     /// A future of this run, copied into the project.

@@ -42,6 +42,8 @@ pub enum Message {
     Robot(crate::robot::Wish),
     /// Choose a bundle to install on the robot.
     PickBundle,
+    /// Set the recorded episodes of the robot beside their imagined twins.
+    Twins,
     /// Start from these files (dropped or chosen).
     Files(Vec<PathBuf>),
     /// Start from this `DATASET#EPISODE`.

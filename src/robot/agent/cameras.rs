@@ -48,6 +48,11 @@ impl Pictures {
                     let mut file = PictureFile::new(source.trim_start_matches("file:"));
                     Box::new(move || file.newest())
                 }
+                #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+                Some(source) if source.starts_with("v4l2:") => {
+                    let mut video = Video::new(source.trim_start_matches("v4l2:"), camera);
+                    Box::new(move || video.newest())
+                }
                 _ => continue,
             };
             let newest = Arc::new(Mutex::new(None));
@@ -155,6 +160,45 @@ impl PictureFile {
         let frame = crate::media::read_picture(&self.path).ok()?;
         self.seen = Some(now);
         Some(frame)
+    }
+}
+
+/// A camera of this machine. One that is unplugged is opened again when it is back.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+struct Video {
+    path: PathBuf,
+    wanted: CameraFile,
+    camera: Option<super::v4l2::Camera>,
+    tried: Option<std::time::Instant>,
+}
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+impl Video {
+    fn new(path: &str, wanted: &CameraFile) -> Self {
+        Self { path: Path::new(path).to_path_buf(), wanted: wanted.clone(), camera: None, tried: None }
+    }
+
+    fn newest(&mut self) -> Option<Frame> {
+        let w = &self.wanted;
+        let Some(camera) = &mut self.camera else {
+            if self.tried.is_some_and(|t| t.elapsed() < Duration::from_secs(2)) {
+                return None;
+            }
+            self.tried = Some(std::time::Instant::now());
+            match super::v4l2::Camera::open(&self.path, w.width, w.height, w.fps) {
+                Ok(camera) => self.camera = Some(camera),
+                Err(e) => eprintln!("the camera {} ({}) does not open: {e}", w.name, self.path.display()),
+            }
+            return None;
+        };
+        match camera.newest(Duration::from_secs_f64(2.0 / w.fps.clamp(0.5, 1000.0))) {
+            Ok(frame) => frame,
+            Err(e) => {
+                eprintln!("the camera {} is gone: {e}", w.name);
+                self.camera = None;
+                None
+            }
+        }
     }
 }
 

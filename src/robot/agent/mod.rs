@@ -5,11 +5,14 @@ pub mod child;
 pub mod client;
 mod lease;
 mod period;
+pub(super) mod priority;
 pub mod protocol;
 mod requests;
 mod run;
 mod server;
 pub mod tls;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod v4l2;
 
 pub use client::{Client, ClientError};
 pub use run::{Agent, AgentError, Options};

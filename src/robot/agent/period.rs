@@ -23,6 +23,11 @@ impl Periods {
         Self { counts: vec![0; 1000], all: 0, longest: Duration::ZERO, last: None, nominal, late: 0 }
     }
 
+    /// Forgets what was; the next tick only begins to count.
+    pub fn restart(&mut self) {
+        *self = Self::new(self.nominal);
+    }
+
     /// Notes a tick.
     pub fn tick(&mut self, now: Time) {
         if let Some(last) = self.last {
@@ -74,5 +79,8 @@ mod tests {
             "{median} {p99}"
         );
         assert_eq!(p.late, 20);
+        p.restart();
+        p.tick(now + ms(700));
+        assert_eq!((p.summary()[2], p.late), (0.0, 0), "what lies between two runs does not count");
     }
 }

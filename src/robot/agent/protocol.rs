@@ -81,6 +81,11 @@ pub enum Ask {
         /// (joint, position).
         pose: Vec<(String, f64)>,
     },
+    /// Show which joint this is: move it a little, there and back, with little torque (ready arms only).
+    Wiggle {
+        /// Joint.
+        joint: String,
+    },
     /// Start a run.
     Run {
         /// How boldly.
@@ -223,9 +228,9 @@ pub struct AgentView {
     pub controller: Option<String>,
     /// Connected programs.
     pub clients: usize,
-    /// Control period, milliseconds: median, 99th percentile, longest.
+    /// Control period since the last run began, milliseconds: median, 99th percentile, longest.
     pub period_ms: [f64; 3],
-    /// Ticks that came more than half a period late.
+    /// Ticks that came more than half a period late, since then.
     pub late: u64,
 }
 

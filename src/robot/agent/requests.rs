@@ -62,11 +62,16 @@ impl Agent {
             // Pressed already when it was read from the connection; pressed again costs nothing.
             Ask::Stop { .. } => return Ok(Tell::Done),
             Ask::Lease { key } => {
+                let takes_over = key.is_none() && !matches!(right, Right::Controls);
                 let key = self.lease.take(now, peer.number, &peer.name, key.as_deref())?;
-                self.change(|mut r, now| {
-                    r.heartbeat(now, false);
-                    (r, ())
-                });
+                // A new controller's silence begins now, and it holds no dead-man key yet. A policy that joins says nothing
+                // of the person who controls.
+                if takes_over {
+                    self.change(|mut r, now| {
+                        r.heartbeat(now, false);
+                        (r, ())
+                    });
+                }
                 return Ok(Tell::Leased { key });
             }
             Ask::Calibration => {
@@ -142,6 +147,15 @@ impl Agent {
                     let outcome = match &mut robot {
                         AnyRobot::Ready(r) => r.go_to(now, &pose).map_err(|e| e.to_string()),
                         other => Err(not_now(other, "going to a pose", "ready")),
+                    };
+                    (robot, outcome.map(|()| Tell::Done))
+                })
+                .unwrap_or(Err("the agent is ending".into())),
+            Ask::Wiggle { joint } => self
+                .change(|mut robot, now| {
+                    let outcome = match &mut robot {
+                        AnyRobot::Ready(r) => r.wiggle(now, &joint).map_err(|e| e.to_string()),
+                        other => Err(not_now(other, "showing a joint", "ready")),
                     };
                     (robot, outcome.map(|()| Tell::Done))
                 })

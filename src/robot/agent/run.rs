@@ -125,6 +125,7 @@ impl Agent {
 
     /// Runs until `quit` is raised (1: park and end; 2 or more: stop and end at once).
     pub fn run(mut self, quit: &AtomicUsize) -> Result<(), AgentError> {
+        super::priority::before_others();
         let rates = self.robot.as_ref().map_or_else(Default::default, |r| r.file().rates);
         let period = Duration::from_secs_f64(1.0 / rates.control_hz);
         let telemetry = Duration::from_secs_f64(1.0 / rates.telemetry_hz);
@@ -226,6 +227,10 @@ impl Agent {
             return;
         }
         self.state = state;
+        // Opening a port and arming wait for the motors; what counts is how evenly a run is controlled.
+        if state == "running" {
+            self.periods.restart();
+        }
         if matches!(state, "hold" | "fault") {
             let _ = self.write_box(state);
         }

@@ -1,17 +1,15 @@
 //! The bus of Dynamixel X servos as a [`Driver`].
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::super::bus::{Bus, Opener, PATIENT_RETRIES, RETRIES};
 use super::super::calibration::{Calibration, DEGREES_PER_STEP};
 use super::super::clock::{Clock, Time};
 use super::super::driver::{Alarms, Driver, DriverError, Feedback, Identity, Reading, Standing};
-use super::super::feetech::{Line, Opener};
 use super::super::file::RobotFile;
 use super::super::numbers::Unit;
 use super::super::safety::order::{CalibrationOrder, GoalOrder, PrepareOrder, TorqueOrder};
-use super::codec::{self, EVERYBODY, Instruction, Status};
+use super::codec::ProtocolTwo;
 
 /// Registers of the X series (address).
 pub mod register {
@@ -39,8 +37,6 @@ pub mod register {
     pub const PRESENT: u16 = 126;
 }
 
-const RETRIES: usize = 2;
-const PATIENT_RETRIES: usize = 8;
 /// Registers 126..147; one or two more in turn, so that a late answer cannot pass for the answer to a later request.
 const READING_SIZES: [u16; 3] = [21, 22, 23];
 /// Registers 100..132 that are written every tick: goal PWM, current, velocity, profile, goal position.
@@ -69,16 +65,9 @@ struct Joint {
 /// Dynamixel X servos on one line.
 pub struct DynamixelBus {
     joints: Vec<Joint>,
-    opener: Opener,
-    line: Option<Box<dyn Line>>,
+    bus: Bus<ProtocolTwo>,
     clock: Arc<dyn Clock>,
-    answer_wait: Duration,
     turn: u32,
-    repeated: u32,
-}
-
-fn gone(e: &io::Error) -> DriverError {
-    DriverError::Gone { why: e.to_string() }
 }
 
 fn word(data: &[u8], at: usize) -> i32 {
@@ -103,123 +92,11 @@ impl DynamixelBus {
             last: None,
             alarms: 0,
         });
-        Self {
-            joints: joints.collect(),
-            opener,
-            line: None,
-            clock,
-            answer_wait: Duration::from_millis(robot.port.answer_ms),
-            turn: 0,
-            repeated: 0,
-        }
-    }
-
-    fn ids(&self) -> Vec<u8> {
-        self.joints.iter().map(|j| j.id).collect()
-    }
-
-    /// Sends a request and collects its answers until all have come or the line stays quiet.
-    fn exchange(&mut self, request: &[u8], ids: &[u8], size: usize) -> Result<Vec<Status>, DriverError> {
-        let line = self.line.as_mut().ok_or(DriverError::Closed)?;
-        line.discard().map_err(|e| gone(&e))?;
-        line.send(request).map_err(|e| gone(&e))?;
-        let mut received: Vec<u8> = Vec::with_capacity(512);
-        let mut buffer = [0u8; 512];
-        let started = self.clock.now();
-        let mut heard = started;
-        let mut found = Vec::new();
-        loop {
-            let now = self.clock.now();
-            let end = (heard + self.answer_wait).min(started + self.answer_wait * 3);
-            if now >= end || received.len() > 8192 {
-                break;
-            }
-            let n = line.receive(&mut buffer, end - now).map_err(|e| gone(&e))?;
-            if n == 0 {
-                continue;
-            }
-            heard = self.clock.now();
-            received.extend(buffer.get(..n).unwrap_or_default());
-            found = codec::answers(&received, size);
-            if found.len() >= ids.len() {
-                break;
-            }
-        }
-        // An id that comes twice or not in its place is not trusted.
-        let all: Vec<u8> = found.iter().map(|s| s.id).collect();
-        let mut last = None;
-        found.retain(|s| {
-            let place = ids.iter().position(|id| *id == s.id);
-            let good = place.is_some() && place > last && all.iter().filter(|id| **id == s.id).count() == 1;
-            if good {
-                last = place;
-            }
-            good
-        });
-        if found.len() < ids.len() {
-            self.repeated = self.repeated.saturating_add(1);
-        }
-        Ok(found)
-    }
-
-    /// Reads `size` bytes at `address` of all joints, asking again for those that are missing.
-    fn read_all(&mut self, address: u16, size: u16, retries: usize) -> Result<Vec<Status>, DriverError> {
-        let ids = self.ids();
-        let mut out: Vec<Option<Status>> = vec![None; ids.len()];
-        for _ in 0..=retries {
-            let missing: Vec<u8> =
-                ids.iter().zip(&out).filter(|(_, s)| s.is_none()).map(|(id, _)| *id).collect();
-            if missing.is_empty() {
-                break;
-            }
-            let mut parameters = address.to_le_bytes().to_vec();
-            parameters.extend(size.to_le_bytes());
-            parameters.extend(&missing);
-            let request = codec::instruction(EVERYBODY, Instruction::SyncRead, &parameters);
-            for status in self.exchange(&request, &missing, usize::from(size))? {
-                let place = ids.iter().position(|id| *id == status.id);
-                if let Some(slot) = place.and_then(|i| out.get_mut(i)) {
-                    *slot = Some(status);
-                }
-            }
-        }
-        let silent: Vec<String> =
-            self.joints.iter().zip(&out).filter(|(_, s)| s.is_none()).map(|(j, _)| j.name.clone()).collect();
-        if silent.is_empty() {
-            return Ok(out.into_iter().flatten().collect());
-        }
-        let why = if silent.len() == self.joints.len() {
-            "nothing answers; is the power supply of the motors on?"
-        } else {
-            "the others answer"
-        };
-        Err(DriverError::NoAnswer { joints: silent, why: why.into() })
-    }
-
-    /// Writes registers of one servo and waits for its receipt.
-    fn write(&mut self, id: u8, address: u16, data: &[u8]) -> Result<(), DriverError> {
-        let mut parameters = address.to_le_bytes().to_vec();
-        parameters.extend(data);
-        let request = codec::instruction(id, Instruction::Write, &parameters);
-        let joint =
-            self.joints.iter().find(|j| j.id == id).map_or_else(|| id.to_string(), |j| j.name.clone());
-        for _ in 0..=PATIENT_RETRIES {
-            if let Some(status) = self.exchange(&request, &[id], 0)?.first() {
-                // Bit 7 tells of a hardware alert, not of this instruction.
-                return match status.error & 0x7f {
-                    0 => Ok(()),
-                    code => {
-                        let why = format!("it refused a setting (register {address}, error {code})");
-                        Err(DriverError::Wrong { joint, why })
-                    }
-                };
-            }
-        }
-        Err(DriverError::NoAnswer { joints: vec![joint], why: "a setting was not confirmed".into() })
+        Self { joints: joints.collect(), bus: Bus::new(robot, opener, Arc::clone(&clock)), clock, turn: 0 }
     }
 
     fn identify(&mut self, port: &str) -> Result<Identity, DriverError> {
-        let models = self.read_all(register::MODEL, 2, PATIENT_RETRIES)?;
+        let models = self.bus.read_all(register::MODEL, 2, PATIENT_RETRIES)?;
         for (joint, status) in self.joints.iter().zip(&models) {
             let model = word(&status.data, 0);
             if !(1000..1300).contains(&model) {
@@ -227,9 +104,9 @@ impl DynamixelBus {
                 return Err(DriverError::Wrong { joint: joint.name.clone(), why });
             }
         }
-        let offsets = self.read_all(register::HOMING_OFFSET, 4, PATIENT_RETRIES)?;
-        let ranges = self.read_all(register::MAX_POSITION, 8, PATIENT_RETRIES)?;
-        let torque = self.read_all(register::TORQUE_ENABLE, 1, PATIENT_RETRIES)?;
+        let offsets = self.bus.read_all(register::HOMING_OFFSET, 4, PATIENT_RETRIES)?;
+        let ranges = self.bus.read_all(register::MAX_POSITION, 8, PATIENT_RETRIES)?;
+        let torque = self.bus.read_all(register::TORQUE_ENABLE, 1, PATIENT_RETRIES)?;
         let calibration = offsets.iter().zip(&ranges).zip(&self.joints).map(|((o, r), joint)| Calibration {
             drive_mode: joint.calibration.drive_mode,
             homing_offset: long(&o.data, 0),
@@ -277,8 +154,8 @@ impl DynamixelBus {
     }
 
     fn watchdog(&mut self, ticks: u8) -> Result<(), DriverError> {
-        for id in self.ids() {
-            self.write(id, register::BUS_WATCHDOG, &[ticks])?;
+        for id in self.bus.ids() {
+            self.bus.write(id, register::BUS_WATCHDOG, &[ticks])?;
         }
         Ok(())
     }
@@ -287,36 +164,35 @@ impl DynamixelBus {
 impl Driver for DynamixelBus {
     fn open(&mut self) -> Result<Identity, DriverError> {
         self.close();
-        let (port, line) = (self.opener)()?;
-        self.line = Some(line);
+        let port = self.bus.open()?;
         let identity = self.identify(&port);
         if identity.is_err() {
-            self.line = None;
+            self.bus.close();
         }
         identity
     }
 
     fn close(&mut self) {
-        self.line = None;
+        self.bus.close();
         for j in &mut self.joints {
             (j.last, j.alarms) = (None, 0);
         }
     }
 
     fn read(&mut self) -> Result<Feedback, DriverError> {
-        self.repeated = 0;
+        self.bus.repeated = 0;
         self.turn = self.turn.wrapping_add(1);
         let size = READING_SIZES.get(self.turn as usize % READING_SIZES.len()).copied().unwrap_or(21);
-        let rows = self.read_all(register::PRESENT, size, RETRIES)?;
+        let rows = self.bus.read_all(register::PRESENT, size, RETRIES)?;
         // An alert, or every now and then: what is wrong with the motor.
         if self.turn % ALARM_TURN == 0 || rows.iter().any(|s| s.error & 0x80 != 0) {
-            let errors = self.read_all(register::HARDWARE_ERROR, 1, RETRIES)?;
+            let errors = self.bus.read_all(register::HARDWARE_ERROR, 1, RETRIES)?;
             for (joint, status) in self.joints.iter_mut().zip(&errors) {
                 joint.alarms = status.data.first().copied().unwrap_or(0);
             }
         }
         let now = self.clock.now();
-        let mut out = Feedback { joints: Vec::with_capacity(rows.len()), retries: self.repeated };
+        let mut out = Feedback { joints: Vec::with_capacity(rows.len()), retries: self.bus.repeated };
         for (joint, status) in self.joints.iter_mut().zip(&rows) {
             joint.last = Some((now, long(&status.data, 6)));
             out.joints.push(Self::reading(joint, &status.data));
@@ -325,8 +201,8 @@ impl Driver for DynamixelBus {
     }
 
     fn standing(&mut self) -> Result<Vec<Standing>, DriverError> {
-        let torque = self.read_all(register::TORQUE_ENABLE, 1, RETRIES)?;
-        let command = self.read_all(COMMAND.0, COMMAND.1, RETRIES)?;
+        let torque = self.bus.read_all(register::TORQUE_ENABLE, 1, RETRIES)?;
+        let command = self.bus.read_all(COMMAND.0, COMMAND.1, RETRIES)?;
         let rows = self.joints.iter().zip(torque.iter().zip(&command));
         let standing = rows.map(|(j, (t, c))| Standing {
             torque: t.data.first() == Some(&1),
@@ -340,7 +216,7 @@ impl Driver for DynamixelBus {
         if order.bounds().is_none() {
             return self.watchdog(0);
         }
-        let modes = self.read_all(register::MODE, 1, PATIENT_RETRIES)?;
+        let modes = self.bus.read_all(register::MODE, 1, PATIENT_RETRIES)?;
         for (joint, status) in self.joints.iter().zip(&modes) {
             if !matches!(status.data.first(), Some(3 | 5)) {
                 let why = "its motor is not in position mode; set its register 11 to 3 first".into();
@@ -353,55 +229,37 @@ impl Driver for DynamixelBus {
     }
 
     fn command(&mut self, order: &GoalOrder) -> Result<(), DriverError> {
-        let mut parameters = COMMAND.0.to_le_bytes().to_vec();
-        parameters.extend(COMMAND.1.to_le_bytes());
+        let mut rows = Vec::with_capacity(self.joints.len());
         for (joint, goal) in self.joints.iter().zip(order.joints()) {
             let per_unit = joint.calibration.degrees_per(joint.unit) / DEGREES_PER_STEP;
             let pwm = (goal.torque().clamp(0.0, 1.0) * FULL_PWM).round() as i16;
             // 0 would mean "as fast as it can".
             let speed = (goal.speed_cap() * per_unit / VELOCITY_UNIT).ceil().clamp(1.0, 32_767.0) as u32;
             let ramp = (goal.acceleration_cap() * per_unit / ACCELERATION_UNIT).ceil().clamp(1.0, 32_767.0);
-            parameters.push(joint.id);
-            parameters.extend(pwm.to_le_bytes());
+            let mut row = pwm.to_le_bytes().to_vec();
             // Goal current and velocity are not used in position mode; they are sent as they rest.
-            parameters.extend([0; 6]);
-            parameters.extend((ramp as u32).to_le_bytes());
-            parameters.extend(speed.to_le_bytes());
-            parameters.extend(Self::steps(joint, goal.position())?.to_le_bytes());
+            row.extend([0; 6]);
+            row.extend((ramp as u32).to_le_bytes());
+            row.extend(speed.to_le_bytes());
+            row.extend(Self::steps(joint, goal.position())?.to_le_bytes());
+            rows.push((joint.id, row));
         }
-        let request = codec::instruction(EVERYBODY, Instruction::SyncWrite, &parameters);
-        let line = self.line.as_mut().ok_or(DriverError::Closed)?;
-        line.send(&request).map_err(|e| gone(&e))
+        self.bus.write_all(COMMAND.0, &rows)
     }
 
     fn torque(&mut self, order: &TorqueOrder) -> Result<(), DriverError> {
-        for id in self.ids() {
-            self.write(id, register::TORQUE_ENABLE, &[u8::from(order.on())])?;
-        }
-        let now = self.read_all(register::TORQUE_ENABLE, 1, PATIENT_RETRIES)?;
-        let odd = self.joints.iter().zip(&now).find(|(_, s)| s.data != [u8::from(order.on())]);
-        match odd {
-            Some((joint, _)) => Err(DriverError::Wrong {
-                joint: joint.name.clone(),
-                why: format!("it did not switch its torque {}", if order.on() { "on" } else { "off" }),
-            }),
-            None => Ok(()),
-        }
+        self.bus.switch_torque(register::TORQUE_ENABLE, order.on())
     }
 
     fn store_calibration(&mut self, order: &CalibrationOrder) -> Result<(), DriverError> {
-        let torque = self.read_all(register::TORQUE_ENABLE, 1, PATIENT_RETRIES)?;
-        if let Some((joint, _)) = self.joints.iter().zip(&torque).find(|(_, s)| s.data != [0]) {
-            let why = "it holds; release its torque before its calibration is changed".into();
-            return Err(DriverError::Wrong { joint: joint.name.clone(), why });
-        }
+        self.bus.demand_limp(register::TORQUE_ENABLE)?;
         let pairs: Vec<(u8, Calibration)> =
-            self.ids().into_iter().zip(order.joints().iter().copied()).collect();
+            self.bus.ids().into_iter().zip(order.joints().iter().copied()).collect();
         for (id, c) in pairs {
-            self.write(id, register::HOMING_OFFSET, &c.homing_offset.to_le_bytes())?;
+            self.bus.write(id, register::HOMING_OFFSET, &c.homing_offset.to_le_bytes())?;
             let mut range = c.range_max.to_le_bytes().to_vec();
             range.extend(c.range_min.to_le_bytes());
-            self.write(id, register::MAX_POSITION, &range)?;
+            self.bus.write(id, register::MAX_POSITION, &range)?;
         }
         for (joint, c) in self.joints.iter_mut().zip(order.joints()) {
             (joint.calibration, joint.last) = (*c, None);
@@ -413,11 +271,5 @@ impl Driver for DynamixelBus {
 /// A bus on the serial port that the robot file names.
 #[cfg(target_os = "linux")]
 pub fn on_serial_port(robot: &RobotFile, clock: Arc<dyn Clock>) -> DynamixelBus {
-    let port = robot.port.clone();
-    let opener: Opener = Box::new(move || {
-        let path = super::super::feetech::serial::find(&port)?;
-        let line = super::super::feetech::serial::open(&path, port.baud)?;
-        Ok((path.display().to_string(), Box::new(line)))
-    });
-    DynamixelBus::new(robot, opener, clock)
+    DynamixelBus::new(robot, super::super::bus::opener(robot), clock)
 }

@@ -1,5 +1,7 @@
 //! Packets of protocol 2.0: `FF FF FD 00 id length(2) instruction parameters crc(2)`.
 
+use super::super::bus::{Format, Status};
+
 /// Everybody.
 pub const EVERYBODY: u8 = 0xfe;
 
@@ -79,17 +81,6 @@ pub fn status(id: u8, error: u8, data: &[u8]) -> Vec<u8> {
     packet(id, &body)
 }
 
-/// One answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// Who.
-    pub id: u8,
-    /// Error: bit 7 a hardware alert, the rest what was wrong with the instruction.
-    pub error: u8,
-    /// What was read.
-    pub data: Vec<u8>,
-}
-
 /// Packets with a sound checksum in what came, in their order: (id, body).
 pub fn packets(bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut found = Vec::new();
@@ -126,6 +117,46 @@ pub fn answers(bytes: &[u8], size: usize) -> Vec<Status> {
         _ => None,
     });
     statuses.collect()
+}
+
+/// Protocol 2.0.
+pub struct ProtocolTwo;
+
+impl Format for ProtocolTwo {
+    const FRAME: usize = 11;
+
+    fn read(ids: &[u8], address: u16, size: u16) -> Vec<u8> {
+        let mut parameters = address.to_le_bytes().to_vec();
+        parameters.extend(size.to_le_bytes());
+        parameters.extend(ids);
+        instruction(EVERYBODY, Instruction::SyncRead, &parameters)
+    }
+
+    fn write(id: u8, address: u16, data: &[u8]) -> Vec<u8> {
+        let mut parameters = address.to_le_bytes().to_vec();
+        parameters.extend(data);
+        instruction(id, Instruction::Write, &parameters)
+    }
+
+    fn write_all(address: u16, rows: &[(u8, Vec<u8>)]) -> Vec<u8> {
+        let size = rows.first().map_or(0, |(_, d)| d.len());
+        let mut parameters = address.to_le_bytes().to_vec();
+        parameters.extend((size as u16).to_le_bytes());
+        for (id, data) in rows {
+            parameters.push(*id);
+            parameters.extend(data);
+        }
+        instruction(EVERYBODY, Instruction::SyncWrite, &parameters)
+    }
+
+    fn answers(received: &[u8], size: usize) -> Vec<Status> {
+        answers(received, size)
+    }
+
+    /// Bit 7 tells of a hardware alert, not of this instruction.
+    fn refusal(error: u8) -> Option<u8> {
+        Some(error & 0x7f).filter(|code| *code != 0)
+    }
 }
 
 #[cfg(test)]

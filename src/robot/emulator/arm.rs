@@ -24,6 +24,8 @@ pub struct Faults {
     pub swap_id: f64,
     /// Answers come this much later.
     pub delay: Duration,
+    /// ... and up to this much later still, another time each answer.
+    pub jitter: Duration,
     /// Every received byte is sent back first.
     pub echo: bool,
     /// Servos that do not answer.
@@ -53,6 +55,7 @@ impl Default for Faults {
             mute: 0.0,
             swap_id: 0.0,
             delay: Duration::ZERO,
+            jitter: Duration::ZERO,
             echo: false,
             dead: BTreeSet::new(),
             stale: BTreeSet::new(),
@@ -291,8 +294,9 @@ impl EmulatedArm {
         if faults.drop > 0.0 {
             packet.retain(|_| self.chance() >= faults.drop);
         }
+        let late = faults.delay + faults.jitter.mul_f64(self.chance());
         let before = out.last().map_or(now, |(t, _)| (*t).max(now));
         let took = BYTE * u32::try_from(packet.len()).unwrap_or(0);
-        out.push((before + delay + faults.delay + took, packet));
+        out.push((before + delay + late + took, packet));
     }
 }

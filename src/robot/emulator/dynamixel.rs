@@ -5,11 +5,11 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::super::bus::{Line, Opener};
 use super::super::calibration::Calibration;
 use super::super::clock::{Clock, SimulatedClock, Time};
 use super::super::dynamixel::bus::register;
 use super::super::dynamixel::codec::{self, EVERYBODY};
-use super::super::feetech::{Line, Opener};
 use super::super::file::{DriverKind, RobotFile};
 
 /// One servo.

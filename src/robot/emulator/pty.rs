@@ -105,6 +105,8 @@ impl PtyArm {
         let (arm, clock, end) = (Arc::clone(&this.arm), Arc::clone(&this.clock), Arc::clone(&this.end));
         let link = link.to_path_buf();
         let thread = std::thread::Builder::new().name("emulated arm".into()).spawn(move || {
+            // It stands for motors, which do not wait for anybody's processor.
+            super::super::agent::priority::before_others();
             let mut port = Some(port);
             while !end.load(Ordering::Relaxed) {
                 let plugged = arm.lock().unwrap_or_else(PoisonError::into_inner).plugged;

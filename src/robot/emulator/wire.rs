@@ -5,9 +5,9 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::super::bus::{Line, Opener};
 use super::super::clock::{Clock, SimulatedClock, Time};
 use super::super::driver::DriverError;
-use super::super::feetech::{Line, Opener};
 use super::arm::EmulatedArm;
 
 /// A line to an emulated arm. Waiting on it moves the simulated clock.

@@ -1,25 +1,19 @@
 //! The bus of STS servos as a [`Driver`].
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::super::bus::{Bus, Opener, PATIENT_RETRIES, RETRIES, Status};
 use super::super::calibration::{Calibration, DEGREES_PER_STEP};
 use super::super::clock::{Clock, Time};
 use super::super::driver::{Alarms, Driver, DriverError, Feedback, Identity, Reading, Standing};
 use super::super::file::RobotFile;
 use super::super::numbers::Unit;
 use super::super::safety::order::{CalibrationOrder, GoalOrder, PrepareOrder, TorqueOrder};
-use super::codec::{self, EVERYBODY, Instruction, MODEL_STS3215, Status, register, signed, word};
-use super::line::{Line, Opener};
+use super::codec::{self, MODEL_STS3215, ProtocolZero, register, signed, word};
 
-/// Requests are repeated at once so many times.
-const RETRIES: usize = 2;
-/// While nothing moves (opening, settings) there is time for more.
-const PATIENT_RETRIES: usize = 8;
 /// Readings of one cycle: 56..70, and one or two bytes more. The size changes from request to request, so that a late
 /// answer to an earlier request can never be taken for the answer to this one.
-const READING_SIZES: [u8; 3] = [15, 16, 17];
+const READING_SIZES: [u16; 3] = [15, 16, 17];
 /// The largest torque and protection current of a gripper (register units).
 const GRIPPER_TORQUE: u16 = 500;
 const GRIPPER_CURRENT: u16 = 250;
@@ -97,16 +91,9 @@ impl Raw {
 /// Six (or any number of) STS servos on one line.
 pub struct FeetechBus {
     joints: Vec<Joint>,
-    opener: Opener,
-    line: Option<Box<dyn Line>>,
+    bus: Bus<ProtocolZero>,
     clock: Arc<dyn Clock>,
-    answer_wait: Duration,
     size_turn: usize,
-    repeated: u32,
-}
-
-fn gone(e: &io::Error) -> DriverError {
-    DriverError::Gone { why: e.to_string() }
 }
 
 fn le(value: u16) -> [u8; 2] {
@@ -127,150 +114,15 @@ impl FeetechBus {
         });
         Self {
             joints: joints.collect(),
-            opener,
-            line: None,
+            bus: Bus::new(robot, opener, Arc::clone(&clock)),
             clock,
-            answer_wait: Duration::from_millis(robot.port.answer_ms),
             size_turn: 0,
-            repeated: 0,
         }
-    }
-
-    /// Sends a request and collects its answers until all have come or the line stays quiet.
-    fn exchange(&mut self, request: &[u8], ids: &[u8], size: usize) -> Result<Vec<Status>, DriverError> {
-        let line = self.line.as_mut().ok_or(DriverError::Closed)?;
-        line.discard().map_err(|e| gone(&e))?;
-        line.send(request).map_err(|e| gone(&e))?;
-        let mut received: Vec<u8> = Vec::with_capacity(256);
-        let mut buffer = [0u8; 512];
-        let started = self.clock.now();
-        let mut heard = started;
-        loop {
-            let now = self.clock.now();
-            // Quiet for the waiting time, or babbling for three times as long.
-            let end = (heard + self.answer_wait).min(started + self.answer_wait * 3);
-            if now >= end || received.len() > 4096 {
-                break;
-            }
-            let n = line.receive(&mut buffer, end - now).map_err(|e| gone(&e))?;
-            if n == 0 {
-                continue;
-            }
-            heard = self.clock.now();
-            received.extend(buffer.get(..n).unwrap_or_default());
-            // Adapters without echo suppression send back what we sent.
-            let own = if received.starts_with(request) { request.len() } else { 0 };
-            let heard_all = received.len() >= own + ids.len() * (size + 6);
-            if heard_all && codec::answers(received.get(own..).unwrap_or_default(), size).len() >= ids.len() {
-                break;
-            }
-        }
-        let own = if received.starts_with(request) { request.len() } else { 0 };
-        let mut found = codec::answers(received.get(own..).unwrap_or_default(), size);
-        // Servos answer in the order in which they were asked; an id that comes twice, or not in its place, is not
-        // trusted.
-        let all: Vec<u8> = found.iter().map(|s| s.id).collect();
-        found.retain(|s| ids.contains(&s.id) && all.iter().filter(|id| **id == s.id).count() == 1);
-        let mut last = None;
-        found.retain(|s| {
-            let place = ids.iter().position(|id| *id == s.id);
-            let in_order = place > last;
-            if in_order {
-                last = place;
-            }
-            in_order
-        });
-        if found.len() < ids.len() {
-            self.repeated = self.repeated.saturating_add(1);
-        }
-        Ok(found)
-    }
-
-    /// Reads `size` bytes at `address` of several servos, asking again for those that are missing.
-    fn read_block(
-        &mut self,
-        ids: &[u8],
-        address: u8,
-        size: u8,
-        retries: usize,
-    ) -> Result<Vec<Option<Status>>, DriverError> {
-        let mut out: Vec<Option<Status>> = vec![None; ids.len()];
-        for _ in 0..=retries {
-            let missing: Vec<u8> =
-                ids.iter().zip(&out).filter(|(_, s)| s.is_none()).map(|(id, _)| *id).collect();
-            if missing.is_empty() {
-                break;
-            }
-            let mut parameters = vec![address, size];
-            parameters.extend(&missing);
-            let request = codec::instruction(EVERYBODY, Instruction::SyncRead, &parameters);
-            for status in self.exchange(&request, &missing, usize::from(size))? {
-                let place = ids.iter().position(|id| *id == status.id);
-                if let Some(slot) = place.and_then(|i| out.get_mut(i)) {
-                    *slot = Some(status);
-                }
-            }
-        }
-        Ok(out)
-    }
-
-    /// As `read_block`, and every joint must have answered.
-    fn read_all(&mut self, address: u8, size: u8) -> Result<Vec<Status>, DriverError> {
-        let ids: Vec<u8> = self.joints.iter().map(|j| j.id).collect();
-        let found = self.read_block(&ids, address, size, PATIENT_RETRIES)?;
-        self.demand(found)
-    }
-
-    fn demand<T>(&self, found: Vec<Option<T>>) -> Result<Vec<T>, DriverError> {
-        let silent: Vec<String> = self
-            .joints
-            .iter()
-            .zip(&found)
-            .filter(|(_, s)| s.is_none())
-            .map(|(j, _)| j.name.clone())
-            .collect();
-        if silent.is_empty() {
-            return Ok(found.into_iter().flatten().collect());
-        }
-        let why = if silent.len() == self.joints.len() {
-            "nothing answers; is the power supply of the motors on?"
-        } else {
-            "the others answer"
-        };
-        Err(DriverError::NoAnswer { joints: silent, why: why.into() })
-    }
-
-    /// Writes registers of one servo and waits for its receipt.
-    fn write(&mut self, id: u8, address: u8, data: &[u8]) -> Result<(), DriverError> {
-        let mut parameters = vec![address];
-        parameters.extend(data);
-        let request = codec::instruction(id, Instruction::Write, &parameters);
-        for _ in 0..=PATIENT_RETRIES {
-            if !self.exchange(&request, &[id], 0)?.is_empty() {
-                return Ok(());
-            }
-        }
-        let joint =
-            self.joints.iter().find(|j| j.id == id).map_or_else(|| id.to_string(), |j| j.name.clone());
-        Err(DriverError::NoAnswer { joints: vec![joint], why: "a setting was not confirmed".into() })
-    }
-
-    /// Writes the same registers of all joints at once; nobody confirms.
-    fn write_all(&mut self, address: u8, rows: &[(u8, Vec<u8>)]) -> Result<(), DriverError> {
-        let size = rows.first().map_or(0, |(_, d)| d.len());
-        let mut parameters = vec![address, size as u8];
-        for (id, data) in rows {
-            parameters.push(*id);
-            parameters.extend(data);
-        }
-        let request = codec::instruction(EVERYBODY, Instruction::SyncWrite, &parameters);
-        let line = self.line.as_mut().ok_or(DriverError::Closed)?;
-        line.send(&request).map_err(|e| gone(&e))
     }
 
     /// Who is there, of which kind, and how it is set.
     fn identify(&mut self, port: &str) -> Result<Identity, DriverError> {
-        let models = self.read_all(register::MODEL, 2)?;
+        let models = self.bus.read_all(register::MODEL, 2, PATIENT_RETRIES)?;
         for (joint, status) in self.joints.iter().zip(&models) {
             let model = word(&status.data, 0).unwrap_or(0);
             if model != MODEL_STS3215 {
@@ -279,7 +131,7 @@ impl FeetechBus {
                 return Err(DriverError::Wrong { joint: joint.name.clone(), why });
             }
         }
-        let firmware = self.read_all(register::FIRMWARE, 2)?;
+        let firmware = self.bus.read_all(register::FIRMWARE, 2, PATIENT_RETRIES)?;
         if let Some(odd) = firmware.iter().position(|s| Some(&s.data) != firmware.first().map(|f| &f.data)) {
             let name = self.joints.get(odd).map_or_else(String::new, |j| j.name.clone());
             let why =
@@ -287,9 +139,9 @@ impl FeetechBus {
             return Err(DriverError::Wrong { joint: name, why });
         }
         let version = firmware.first().map(|f| f.data.clone()).unwrap_or_default();
-        let ranges = self.read_all(register::MIN_POSITION, 4)?;
-        let offsets = self.read_all(register::HOMING_OFFSET, 2)?;
-        let torque = self.read_all(register::TORQUE_ENABLE, 1)?;
+        let ranges = self.bus.read_all(register::MIN_POSITION, 4, PATIENT_RETRIES)?;
+        let offsets = self.bus.read_all(register::HOMING_OFFSET, 2, PATIENT_RETRIES)?;
+        let torque = self.bus.read_all(register::TORQUE_ENABLE, 1, PATIENT_RETRIES)?;
         let calibration = ranges.iter().zip(&offsets).zip(&self.joints).map(|((r, o), joint)| Calibration {
             drive_mode: joint.calibration.drive_mode,
             homing_offset: signed(word(&o.data, 0).unwrap_or(0), 11),
@@ -314,8 +166,8 @@ impl FeetechBus {
             return Ok(());
         };
         let id = joint.id;
-        let mut one = |address, size| -> Result<Vec<u8>, DriverError> {
-            let found = self.read_block(&[id], address, size, PATIENT_RETRIES)?;
+        let mut one = |address: u16, size: u16| -> Result<Vec<u8>, DriverError> {
+            let found = self.bus.read_block(&[id], address, size, PATIENT_RETRIES)?;
             let why = "its settings could not be read".to_string();
             let missing = || DriverError::NoAnswer { joints: vec![joint.name.clone()], why };
             found.into_iter().flatten().next().map(|s| s.data).ok_or_else(missing)
@@ -348,16 +200,16 @@ impl FeetechBus {
                 j.kept = Some(kept);
             }
         }
-        self.write(id, register::LOCK, &[1])?;
-        self.write(id, register::RETURN_DELAY, &[0])?;
+        self.bus.write(id, register::LOCK, &[1])?;
+        self.bus.write(id, register::RETURN_DELAY, &[0])?;
         let (a, b) = (self.steps(index, low)?, self.steps(index, high)?);
         let mut range = Vec::from(le(a.min(b).saturating_sub(1)));
         range.extend(le((a.max(b) + 1).min(4095)));
-        self.write(id, register::MIN_POSITION, &range)?;
+        self.bus.write(id, register::MIN_POSITION, &range)?;
         let kept = self.joints.get(index).and_then(|j| j.kept);
         if let (Unit::Percent, Some(kept)) = (joint.unit, kept) {
-            self.write(id, register::MAX_TORQUE, &le(kept.max_torque.min(GRIPPER_TORQUE)))?;
-            self.write(id, register::PROTECTION_CURRENT, &le(kept.current.min(GRIPPER_CURRENT)))?;
+            self.bus.write(id, register::MAX_TORQUE, &le(kept.max_torque.min(GRIPPER_TORQUE)))?;
+            self.bus.write(id, register::PROTECTION_CURRENT, &le(kept.current.min(GRIPPER_CURRENT)))?;
         }
         Ok(())
     }
@@ -366,11 +218,11 @@ impl FeetechBus {
         let Some((id, unit, Some(kept))) = self.joints.get(index).map(|j| (j.id, j.unit, j.kept)) else {
             return Ok(());
         };
-        self.write(id, register::MIN_POSITION, &kept.range)?;
-        self.write(id, register::RETURN_DELAY, &[kept.return_delay])?;
+        self.bus.write(id, register::MIN_POSITION, &kept.range)?;
+        self.bus.write(id, register::RETURN_DELAY, &[kept.return_delay])?;
         if unit == Unit::Percent {
-            self.write(id, register::MAX_TORQUE, &le(kept.max_torque))?;
-            self.write(id, register::PROTECTION_CURRENT, &le(kept.current))?;
+            self.bus.write(id, register::MAX_TORQUE, &le(kept.max_torque))?;
+            self.bus.write(id, register::PROTECTION_CURRENT, &le(kept.current))?;
         }
         if let Some(j) = self.joints.get_mut(index) {
             j.kept = None;
@@ -417,24 +269,23 @@ impl FeetechBus {
 impl Driver for FeetechBus {
     fn open(&mut self) -> Result<Identity, DriverError> {
         self.close();
-        let (port, line) = (self.opener)()?;
-        self.line = Some(line);
+        let port = self.bus.open()?;
         let identity = self.identify(&port);
         if identity.is_err() {
-            self.line = None;
+            self.bus.close();
         }
         identity
     }
 
     fn close(&mut self) {
-        self.line = None;
+        self.bus.close();
         for j in &mut self.joints {
             j.last = None;
         }
     }
 
     fn read(&mut self) -> Result<Feedback, DriverError> {
-        self.repeated = 0;
+        self.bus.repeated = 0;
         let ids: Vec<u8> = self.joints.iter().map(|j| j.id).collect();
         let mut sound: Vec<Option<Raw>> = vec![None; ids.len()];
         let mut doubtful: Vec<Option<Raw>> = vec![None; ids.len()];
@@ -446,7 +297,7 @@ impl Driver for FeetechBus {
             }
             self.size_turn = (self.size_turn + 1) % READING_SIZES.len();
             let size = READING_SIZES.get(self.size_turn).copied().unwrap_or(15);
-            let found = self.read_block(&wanted, register::PRESENT_POSITION, size, 0)?;
+            let found = self.bus.read_block(&wanted, register::PRESENT_POSITION, size, 0)?;
             let now = self.clock.now();
             for status in found.into_iter().flatten() {
                 let Some(i) = ids.iter().position(|id| *id == status.id) else {
@@ -465,9 +316,9 @@ impl Driver for FeetechBus {
                 }
             }
         }
-        let raws = self.demand(sound)?;
+        let raws = self.bus.demand(sound)?;
         let now = self.clock.now();
-        let mut out = Feedback { joints: Vec::with_capacity(raws.len()), retries: self.repeated };
+        let mut out = Feedback { joints: Vec::with_capacity(raws.len()), retries: self.bus.repeated };
         for (joint, raw) in self.joints.iter_mut().zip(raws) {
             joint.last = Some((now, raw));
             out.joints.push(Self::reading(joint, &raw));
@@ -477,8 +328,8 @@ impl Driver for FeetechBus {
 
     fn standing(&mut self) -> Result<Vec<Standing>, DriverError> {
         let ids: Vec<u8> = self.joints.iter().map(|j| j.id).collect();
-        let found = self.read_block(&ids, register::TORQUE_ENABLE, 10, RETRIES)?;
-        let rows = self.demand(found)?;
+        let found = self.bus.read_block(&ids, register::TORQUE_ENABLE, 10, RETRIES)?;
+        let rows = self.bus.demand(found)?;
         let standing = self.joints.iter().zip(&rows).map(|(j, s)| Standing {
             torque: s.data.first() == Some(&1),
             goal: j.calibration.from_steps(j.unit, f64::from(signed(word(&s.data, 2).unwrap_or(0), 15))),
@@ -515,43 +366,30 @@ impl Driver for FeetechBus {
             row.extend(le(torque));
             rows.push((joint.id, row));
         }
-        self.write_all(register::ACCELERATION, &rows)
+        self.bus.write_all(register::ACCELERATION, &rows)
     }
 
     fn torque(&mut self, order: &TorqueOrder) -> Result<(), DriverError> {
-        let ids: Vec<u8> = self.joints.iter().map(|j| j.id).collect();
-        for id in &ids {
-            self.write(*id, register::TORQUE_ENABLE, &[u8::from(order.on())])?;
-        }
-        let now = self.read_all(register::TORQUE_ENABLE, 1)?;
-        let odd = self.joints.iter().zip(&now).find(|(_, s)| s.data != [u8::from(order.on())]);
-        match odd {
-            Some((joint, _)) => Err(DriverError::Wrong {
-                joint: joint.name.clone(),
-                why: format!("it did not switch its torque {}", if order.on() { "on" } else { "off" }),
-            }),
-            None => Ok(()),
-        }
+        self.bus.switch_torque(register::TORQUE_ENABLE, order.on())
     }
 
     fn store_calibration(&mut self, order: &CalibrationOrder) -> Result<(), DriverError> {
-        let torque = self.read_all(register::TORQUE_ENABLE, 1)?;
-        if let Some((joint, _)) = self.joints.iter().zip(&torque).find(|(_, s)| s.data != [0]) {
-            let why =
-                "it holds; release its torque before its calibration is changed, or it would jump".into();
-            return Err(DriverError::Wrong { joint: joint.name.clone(), why });
-        }
+        self.bus.demand_limp(register::TORQUE_ENABLE)?;
         let ids: Vec<u8> = self.joints.iter().map(|j| j.id).collect();
         for (id, c) in ids.iter().zip(order.joints()) {
             let mut range = Vec::from(le(u16::try_from(c.range_min).unwrap_or(0)));
             range.extend(le(u16::try_from(c.range_max).unwrap_or(4095)));
-            self.write(*id, register::LOCK, &[0])?;
-            self.write(*id, register::HOMING_OFFSET, &le(codec::sign_and_magnitude(c.homing_offset, 11)))?;
-            self.write(*id, register::MIN_POSITION, &range)?;
-            self.write(*id, register::LOCK, &[1])?;
+            self.bus.write(*id, register::LOCK, &[0])?;
+            self.bus.write(
+                *id,
+                register::HOMING_OFFSET,
+                &le(codec::sign_and_magnitude(c.homing_offset, 11)),
+            )?;
+            self.bus.write(*id, register::MIN_POSITION, &range)?;
+            self.bus.write(*id, register::LOCK, &[1])?;
         }
-        let ranges = self.read_all(register::MIN_POSITION, 4)?;
-        let offsets = self.read_all(register::HOMING_OFFSET, 2)?;
+        let ranges = self.bus.read_all(register::MIN_POSITION, 4, PATIENT_RETRIES)?;
+        let offsets = self.bus.read_all(register::HOMING_OFFSET, 2, PATIENT_RETRIES)?;
         for (((joint, c), r), o) in self.joints.iter_mut().zip(order.joints()).zip(&ranges).zip(&offsets) {
             let stored = (
                 signed(word(&o.data, 0).unwrap_or(0), 11),
@@ -573,11 +411,5 @@ impl Driver for FeetechBus {
 /// A bus on the serial port that the robot file names.
 #[cfg(target_os = "linux")]
 pub fn on_serial_port(robot: &RobotFile, clock: Arc<dyn Clock>) -> FeetechBus {
-    let port = robot.port.clone();
-    let opener: Opener = Box::new(move || {
-        let path = super::serial::find(&port)?;
-        let line = super::serial::open(&path, port.baud)?;
-        Ok((path.display().to_string(), Box::new(line)))
-    });
-    FeetechBus::new(robot, opener, clock)
+    FeetechBus::new(robot, super::super::bus::opener(robot), clock)
 }

@@ -4,6 +4,8 @@
 //! `sum` = the complement of the sum of everything from `id` on. Numbers of two bytes come low byte first; signed ones
 //! are sign and magnitude.
 
+use super::super::bus::{Format, Status};
+
 /// Address of all servos at once.
 pub const EVERYBODY: u8 = 0xfe;
 /// Model number of the STS3215.
@@ -12,20 +14,20 @@ pub const MODEL_STS3215: u16 = 777;
 /// Registers: address and size in bytes.
 #[allow(missing_docs)]
 pub mod register {
-    pub const FIRMWARE: u8 = 0;
-    pub const MODEL: u8 = 3;
-    pub const RETURN_DELAY: u8 = 7;
-    pub const MIN_POSITION: u8 = 9;
-    pub const MAX_TORQUE: u8 = 16;
-    pub const PROTECTION_CURRENT: u8 = 28;
-    pub const HOMING_OFFSET: u8 = 31;
-    pub const MODE: u8 = 33;
-    pub const TORQUE_ENABLE: u8 = 40;
-    pub const ACCELERATION: u8 = 41;
-    pub const GOAL_POSITION: u8 = 42;
-    pub const TORQUE_LIMIT: u8 = 48;
-    pub const LOCK: u8 = 55;
-    pub const PRESENT_POSITION: u8 = 56;
+    pub const FIRMWARE: u16 = 0;
+    pub const MODEL: u16 = 3;
+    pub const RETURN_DELAY: u16 = 7;
+    pub const MIN_POSITION: u16 = 9;
+    pub const MAX_TORQUE: u16 = 16;
+    pub const PROTECTION_CURRENT: u16 = 28;
+    pub const HOMING_OFFSET: u16 = 31;
+    pub const MODE: u16 = 33;
+    pub const TORQUE_ENABLE: u16 = 40;
+    pub const ACCELERATION: u16 = 41;
+    pub const GOAL_POSITION: u16 = 42;
+    pub const TORQUE_LIMIT: u16 = 48;
+    pub const LOCK: u16 = 55;
+    pub const PRESENT_POSITION: u16 = 56;
 }
 
 /// Instructions.
@@ -58,17 +60,6 @@ pub fn instruction(id: u8, instruction: Instruction, parameters: &[u8]) -> Vec<u
     p
 }
 
-/// One sound answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// Who says so.
-    pub id: u8,
-    /// Alarm bits.
-    pub error: u8,
-    /// Data.
-    pub data: Vec<u8>,
-}
-
 /// Takes all sound answers with `size` data bytes out of what was received, in the order in which they came. `complete`
 /// tells whether the line is quiet, so that nothing more can follow.
 ///
@@ -99,6 +90,44 @@ pub fn answers(received: &[u8], size: usize) -> Vec<Status> {
         }
     }
     out
+}
+
+/// Protocol 0. Its registers have addresses of one byte.
+pub struct ProtocolZero;
+
+impl Format for ProtocolZero {
+    const FRAME: usize = 6;
+
+    fn read(ids: &[u8], address: u16, size: u16) -> Vec<u8> {
+        let mut parameters = vec![address as u8, size as u8];
+        parameters.extend(ids);
+        instruction(EVERYBODY, Instruction::SyncRead, &parameters)
+    }
+
+    fn write(id: u8, address: u16, data: &[u8]) -> Vec<u8> {
+        let mut parameters = vec![address as u8];
+        parameters.extend(data);
+        instruction(id, Instruction::Write, &parameters)
+    }
+
+    fn write_all(address: u16, rows: &[(u8, Vec<u8>)]) -> Vec<u8> {
+        let size = rows.first().map_or(0, |(_, d)| d.len());
+        let mut parameters = vec![address as u8, size as u8];
+        for (id, data) in rows {
+            parameters.push(*id);
+            parameters.extend(data);
+        }
+        instruction(EVERYBODY, Instruction::SyncWrite, &parameters)
+    }
+
+    fn answers(received: &[u8], size: usize) -> Vec<Status> {
+        answers(received, size)
+    }
+
+    /// The error byte tells of alarms; writing is confirmed all the same.
+    fn refusal(_: u8) -> Option<u8> {
+        None
+    }
 }
 
 /// A number of two bytes.

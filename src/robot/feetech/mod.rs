@@ -6,8 +6,5 @@
 
 pub mod bus;
 pub mod codec;
-pub mod line;
-pub mod serial;
 
 pub use bus::FeetechBus;
-pub use line::{Line, Opener};

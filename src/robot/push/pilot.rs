@@ -552,6 +552,9 @@ fn run(
             control.client.heartbeat(false).map_err(told)?;
             std::thread::sleep(BEAT);
         }
+        if !control.hand.dead_man() {
+            return Ok(Outcome { words: "the dead-man key was not held".into(), ..stopped(0.0) });
+        }
         control.client.heartbeat(true).map_err(told)?;
     }
     control.say(Ask::Run { mode, data: plan.data.clone() })?;

@@ -99,6 +99,9 @@ pub struct View {
     pub latency_p95_ms: Option<u64>,
     /// Shadow run.
     pub shadow: Option<ShadowReport>,
+    /// Where the shadowed policy would have the joints now.
+    #[serde(default)]
+    pub shadow_goal: Option<Vec<f64>>,
     /// Control ticks so far.
     pub ticks: u64,
     /// Bus cycles that failed.
@@ -266,10 +269,10 @@ impl AnyRobot {
                 steps: r.map(|r| r.steps),
             }
         });
-        let (mode, shadow) = match self {
-            Self::Running(r) => (Some(r.mode()), None),
-            Self::Limp(r) => (None, r.shadow().cloned()),
-            _ => (None, None),
+        let (mode, shadow, shadow_goal) = match self {
+            Self::Running(r) => (Some(r.mode()), None, None),
+            Self::Limp(r) => (None, r.shadow().cloned(), r.ghost(now)),
+            _ => (None, None, None),
         };
         let park = match self {
             Self::Hold(r) => match r.state.park {
@@ -294,6 +297,7 @@ impl AnyRobot {
             left_stiff: left.map(|(j, _)| j.name.clone()).collect(),
             latency_p95_ms: core.latency.p95().map(millis),
             shadow,
+            shadow_goal,
             ticks: core.ticks,
             bus_failures: core.watch.failures,
             bus_retries: core.watch.retries,

@@ -243,6 +243,19 @@ impl Core {
         self.torque_goal = self.robot.joints.iter().map(|j| j.limits(Mode::Normal).torque).collect();
     }
 
+    /// The bounds of a joint by the robot file.
+    pub fn soft_bounds(&self, joint: usize) -> Option<(f64, f64)> {
+        self.soft.get(joint).map(|b| (b.low, b.high))
+    }
+
+    /// One joint gets hardly more torque than what holds it at the moment; never more than the limits in force give it.
+    pub fn use_gentle_torque(&mut self, joint: usize, spare: f64) {
+        let load = self.last.as_ref().and_then(|f| f.joints.get(joint)).map_or(0.0, |r| r.load.abs());
+        if let Some(goal) = self.torque_goal.get_mut(joint) {
+            *goal = goal.min(load + spare);
+        }
+    }
+
     /// Where the joints should stop from now on: the position, plus the way that its own speed needs to brake.
     pub fn stop_targets(&self, why: &Trip) -> Vec<f64> {
         let mut targets = Vec::with_capacity(self.motions.len());

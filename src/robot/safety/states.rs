@@ -120,6 +120,7 @@ pub struct Armed(());
 /// Stiff and standing, waiting for a run.
 pub struct Ready {
     targets: Vec<f64>,
+    wiggle: Option<Wiggle>,
 }
 /// Following a policy's (or a person's) proposals.
 pub struct Running {
@@ -153,6 +154,21 @@ pub(super) enum Park {
     Going,
     Arrived,
 }
+
+/// A small motion there and back of one joint, so that a person sees which one it is.
+#[derive(Clone, Debug, PartialEq)]
+struct Wiggle {
+    joint: usize,
+    /// Where the joint stood, and where it stands again at the end.
+    home: f64,
+    /// Where it goes next, the last one first.
+    way: Vec<f64>,
+}
+
+/// How far a joint goes to show which one it is, degrees: seen by an eye that looks, no harm to what stands beside.
+const WIGGLE_DEG: f64 = 4.0;
+/// It may use this much more torque than what holds it at the moment, fraction of the stall torque.
+const WIGGLE_TORQUE: f64 = 0.15;
 
 /// How a run is to be.
 #[derive(Clone, Debug, PartialEq)]
@@ -417,7 +433,11 @@ impl Robot<Armed> {
             return self.trip_in_tick(now, now, trip);
         }
         self.core.drive(now, &goals, "armed");
-        if self.core.torque_is_up() { self.with(Ready { targets: goals }).into() } else { self.into() }
+        if self.core.torque_is_up() {
+            self.with(Ready { targets: goals, wiggle: None }).into()
+        } else {
+            self.into()
+        }
     }
 }
 
@@ -428,15 +448,71 @@ impl Robot<Ready> {
         if let Some(trip) = gravest(trips).or_else(|| self.silent(now)) {
             return self.trip_in_tick(now, now, trip);
         }
+        self.go_on_wiggling(now);
         let targets = std::mem::take(&mut self.state.targets);
         self.core.drive(now, &targets, "ready");
         self.state.targets = targets;
         self.into()
     }
 
+    /// Moves one joint a little, twice there and back, with hardly more torque than it needs to hold itself: a person sees
+    /// which joint it is. It is a motion of the safety layer itself: any Stop ends it, and so does whatever is in its way.
+    ///
+    /// # Errors
+    /// A joint that the robot does not have, an arm that still moves or is not fit.
+    pub fn wiggle(&mut self, now: Time, joint: &str) -> Result<(), Denied> {
+        let name = joint.strip_suffix(".pos").unwrap_or(joint);
+        let index = self.core.robot.joints.iter().position(|j| j.name == name);
+        let Some(index) = index else {
+            return Err(Denied::Pose(format!("this robot has no joint {name:?}")));
+        };
+        if !self.core.stands() || self.state.wiggle.is_some() {
+            return Err(Denied::Moving);
+        }
+        self.core.fit().map_err(Denied::Unfit)?;
+        let per = self.core.robot.joints.get(index).map_or(1.0, |j| j.degrees_per_unit()).max(1e-6);
+        let (Some(home), Some((low, high))) =
+            (self.state.targets.get(index).copied(), self.core.soft_bounds(index))
+        else {
+            return Err(Denied::Moving);
+        };
+        // Towards the middle of the range, where there is room.
+        let there = home + WIGGLE_DEG / per * if home < (low + high) / 2.0 { 1.0 } else { -1.0 };
+        self.core.use_gentle_torque(index, WIGGLE_TORQUE);
+        self.core.black_box.note(now, format!("showing which joint {name} is"));
+        self.state.wiggle = Some(Wiggle { joint: index, home, way: vec![home, there, home, there] });
+        Ok(())
+    }
+
+    /// Whether a joint is just being shown.
+    pub fn is_wiggling(&self) -> bool {
+        self.state.wiggle.is_some()
+    }
+
+    fn go_on_wiggling(&mut self, now: Time) {
+        let Some(wiggle) = &mut self.state.wiggle else { return };
+        if !self.core.stands() {
+            return;
+        }
+        match (wiggle.way.pop(), self.state.targets.get_mut(wiggle.joint)) {
+            (Some(next), Some(target)) => *target = next,
+            _ => self.end_wiggling(now),
+        }
+    }
+
+    fn end_wiggling(&mut self, now: Time) {
+        let Some(wiggle) = self.state.wiggle.take() else { return };
+        if let Some(target) = self.state.targets.get_mut(wiggle.joint) {
+            *target = wiggle.home;
+        }
+        self.core.use_slow_limits();
+        self.core.black_box.note(now, "the joint was shown");
+    }
+
     /// Goes slowly to a pose (joints that are not named stay). It is a motion of the safety layer itself: any Stop
     /// ends it.
     pub fn go_to(&mut self, now: Time, pose: &[(String, f64)]) -> Result<(), Denied> {
+        self.end_wiggling(now);
         let mut targets = self.state.targets.clone();
         for (name, value) in pose {
             let joint = name.strip_suffix(".pos").unwrap_or(name);
@@ -462,7 +538,7 @@ impl Robot<Ready> {
 
     /// Starts a run: from now on proposals are followed.
     pub fn run(mut self, now: Time, rules: RunRules) -> Result<Robot<Running>, (Self, Denied)> {
-        if !self.core.stands() {
+        if !self.core.stands() || self.is_wiggling() {
             return Err((self, Denied::Moving));
         }
         if let Err(trip) = self.core.fit() {
@@ -618,7 +694,7 @@ impl Robot<Hold> {
         self.core.use_slow_limits();
         self.core.black_box.note(now, "resumed");
         let targets = self.core.goals();
-        Ok(self.with(Ready { targets }))
+        Ok(self.with(Ready { targets, wiggle: None }))
     }
 
     /// Parks (slowly, to the rest pose) once it stands.

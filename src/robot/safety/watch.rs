@@ -54,8 +54,6 @@ pub struct Watch {
 
 /// Faster than any of these motors; a greater change between two readings is no motion (deg/s).
 const FASTER_THAN_ANY: f64 = 400.0;
-/// A joint moves towards its goal; by a push or its own weight it may move this much besides, between two readings (deg).
-const PUSHED: f64 = 5.0;
 /// Below this a joint does not move (deg/s).
 const SLOW: f64 = 3.0;
 /// A voltage must be wrong for this long: starting motors pull it down for a moment.
@@ -205,12 +203,12 @@ impl Joint {
         let speed = r.speed.abs() * self.degrees;
         if let Some((then, last)) = self.last {
             let moved = (r.position - last.position).abs() * self.degrees;
-            // Late ticks leave time for a long way, but no joint goes further than where it was told to go: a slipped
-            // magnet must not hide behind a busy machine.
-            let way = (told.goal - last.position).abs() * self.degrees + PUSHED;
-            let possible =
-                (FASTER_THAN_ANY * now.saturating_sub(then).as_secs_f64()).min(way) + numbers.jump_deg;
-            if moved > possible {
+            // Late ticks leave time for a long way, but a joint goes from where it was to where it was told to go, and
+            // no further: a slipped magnet must not hide behind a busy machine.
+            let (low, high) = (last.position.min(told.goal), last.position.max(told.goal));
+            let astray = (low - r.position).max(r.position - high).max(0.0) * self.degrees;
+            let possible = FASTER_THAN_ANY * now.saturating_sub(then).as_secs_f64() + numbers.jump_deg;
+            if moved > possible || astray > numbers.jump_deg {
                 trips.push(Trip::Jumped { joint: name.clone(), degrees: moved });
             }
             if r.steps == last.steps {
@@ -381,12 +379,21 @@ mod tests {
 
     #[test]
     fn a_slip_does_not_hide_behind_a_late_tick() {
-        for gap in [10, 60, 200, 480] {
-            let mut w = watch();
-            let at = |p| Feedback { joints: vec![calm(p)], retries: 0 };
-            assert_eq!(w.heard(MS(10), &at(0.0), &told(8.0)), []);
-            let trips = w.heard(MS(10 + gap), &at(35.0), &told(8.0));
-            assert!(matches!(trips[..], [Trip::Jumped { .. }]), "{gap} ms: {trips:?}");
+        // Of 35 degrees, forwards and backwards, however far the goal is ahead and however late the tick is; forwards the
+        // joint may have reached its goal besides.
+        for gap in [10, 60, 200, 480, 5000] {
+            for goal in [-18.0, -8.0, 0.0, 8.0, 18.0f64] {
+                for slip in [-35.0, 35.0 + goal, 35.0, -35.0 + goal] {
+                    let mut w = watch();
+                    let at = |p| Feedback { joints: vec![calm(p)], retries: 0 };
+                    assert_eq!(w.heard(MS(10), &at(0.0), &told(goal)), []);
+                    let trips = w.heard(MS(10 + gap), &at(slip), &told(goal));
+                    assert!(
+                        matches!(trips[..], [Trip::Jumped { .. }]),
+                        "{gap} ms, {goal}, {slip}: {trips:?}"
+                    );
+                }
+            }
         }
         // A joint that used the time to go where it was told is no slip.
         let mut w = watch();

@@ -54,6 +54,7 @@ impl Studio {
             Message::Policy(wish) => self.policy_wish(wish),
             Message::Files(paths) if self.view.screen == Screen::Data => self.import(paths),
             Message::Robot(wish) => self.robot.wish(wish),
+            Message::Twins => self.twins(),
             Message::PickBundle => {
                 self.background.pick_bundle(ctx, self.strings().robot.install.trim_end_matches('…').into());
             }

@@ -50,13 +50,12 @@ impl Studio {
                 self.jobs.progress(job, done, total, seconds_left, what);
             }
             Event::FutureFrame { job, seed, index, width, height, reading } => {
-                let frame = blobs.next().and_then(|data| Frame::new(width, height, data));
-                match (frame, self.runs.of_job(job)) {
-                    (Some(frame), Some(run)) => {
-                        run.put(seed, index, Arc::new(frame), reading);
-                    }
-                    (Some(frame), None) => self.policy_frame(job, seed, frame, &reading),
-                    _ => {}
+                let frame = blobs.next().and_then(|data| Frame::new(width, height, data)).map(Arc::new);
+                let Some(frame) = frame else { return };
+                if let Some(run) = self.runs.of_job(job) {
+                    run.put(seed, index, frame, reading);
+                } else if !self.haunted(job, index, &frame) {
+                    self.policy_frame(job, seed, frame, &reading);
                 }
             }
             Event::FuturePreview { job, seed, done, total, parts } => {
@@ -84,6 +83,7 @@ impl Studio {
                 Some(Kind::Train) => self.train_report(job, value, blobs.next()),
                 Some(Kind::Policy(kind)) => self.policy_report(job, kind, value),
                 Some(Kind::Reason) => self.reasoned(job, &value),
+                Some(Kind::Twins) => self.robot_view.twins = Some(value),
                 _ => {}
             },
             Event::EngineGone { reason, restarting } => self.engine_gone(&reason, restarting),
@@ -107,6 +107,7 @@ impl Studio {
                     Some(Kind::Keep { from, to }) => self.kept(&from, &to),
                     Some(Kind::Fetch { .. } | Kind::Install | Kind::Remove) => self.models_changed(),
                     Some(Kind::Reason) => self.reason_ended(job),
+                    Some(Kind::Ghost) => self.ghost_ended(true),
                     Some(Kind::Cell) => {
                         self.end_run(job, RunState::Done);
                         self.cell_ended(job, Ok(()));
@@ -116,6 +117,7 @@ impl Studio {
             }
             Event::Cancelled { job } => match self.jobs.end(job) {
                 Some(Kind::Reason) => self.reason_ended(job),
+                Some(Kind::Ghost) => self.ghost_ended(false),
                 Some(Kind::Imagine) => self.end_run(job, RunState::Cancelled),
                 Some(Kind::Open { source }) => self.not_opened(job, source, String::new()),
                 Some(Kind::Again) => self.end_run(job, RunState::Cancelled),
@@ -257,6 +259,7 @@ impl Studio {
             // The branches that wait for the copy have no start; why is told below.
             Some(Kind::Keep { to, .. }) => self.compare.keeping.retain(|(waits, _)| waits != to),
             Some(Kind::Reason) => self.reason_ended(job),
+            Some(Kind::Ghost) => self.ghost_ended(false),
             Some(Kind::Open { source }) => {
                 self.not_opened(job, source.clone(), format!("{message} {advice}"));
                 return;

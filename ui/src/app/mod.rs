@@ -11,6 +11,7 @@ mod data;
 mod events;
 mod export;
 mod follow;
+mod ghost;
 mod library;
 mod measure;
 mod models;
@@ -55,6 +56,7 @@ use crate::transport::{Input, Transport};
 use crate::verdict::{Ask, Verdict};
 use crate::widgets::pane::Textures;
 
+pub use ghost::Ghost;
 pub use run::{StartError, run};
 pub(crate) use run::{display_missing, start_error};
 
@@ -119,6 +121,8 @@ pub struct Studio {
     pub robot: crate::robot::Robot,
     /// What the Robot screen remembers.
     pub robot_view: screens::robot::RobotView,
+    /// What is imagined over the robot's camera.
+    pub ghost: Ghost,
     /// The set of the Compare screen.
     pub compare: Compare,
     /// What the Data screen holds.
@@ -216,6 +220,7 @@ impl Studio {
             maximised: None,
             robot: crate::robot::Robot::new(ctx),
             robot_view: Default::default(),
+            ghost: Ghost::default(),
             compare: Compare::new(state.compare.clone()),
             data: Data::default(),
             train: state.train.clone(),
@@ -383,6 +388,7 @@ impl Studio {
             self.apply(ctx, message);
         }
         self.robot_input(ctx);
+        self.haunt();
         self.input(ctx);
         for message in self.outbox.take() {
             self.apply(ctx, message);
@@ -478,6 +484,8 @@ impl Studio {
         });
         if pressed {
             self.robot.wish(crate::robot::Wish::Stop("the keyboard"));
+        } else if self.view.screen == Screen::Robot {
+            screens::robot::teleop::by_keys(self, ctx, typing);
         }
     }
 

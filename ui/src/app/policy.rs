@@ -310,7 +310,7 @@ impl Studio {
         self.transport.apply(Input::Restart, self.now);
     }
 
-    pub(super) fn policy_frame(&mut self, job: JobId, side: u64, frame: Frame, reading: &Reading) {
+    pub(super) fn policy_frame(&mut self, job: JobId, side: u64, frame: Arc<Frame>, reading: &Reading) {
         let twins = &mut self.policies.twins;
         if twins.job != Some(job) {
             return;
@@ -319,7 +319,7 @@ impl Studio {
         if let (Some(frames), Some(line)) =
             (twins.frames.get_mut(side as usize), twins.progress.get_mut(side as usize))
         {
-            frames.push(Arc::new(frame));
+            frames.push(frame);
             line.push(progress);
         }
     }

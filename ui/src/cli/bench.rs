@@ -36,6 +36,15 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         dump: Option<std::path::PathBuf>,
     },
+    /// How evenly an agent controls an arm at 100 Hz (the virtual one, or an emulated SO-101 on a pseudo-terminal)
+    Robot {
+        /// tabletop or emulator
+        #[arg(long, default_value = "emulator")]
+        arm: String,
+        /// How long the arm is moved
+        #[arg(long, default_value_t = 1.0)]
+        minutes: f64,
+    },
     /// First frame, frames a second, and eight futures at once
     Imagine {
         /// Model folder or name
@@ -67,6 +76,7 @@ pub(super) fn run(command: Command) -> Answer {
         }
         Command::Camera => forerun::bench::camera(Duration::from_secs(5))?,
         Command::Record => forerun::bench::record()?,
+        Command::Robot { arm, minutes } => forerun::robot::bench::control_loop(&arm, minutes)?,
         Command::Imagine { model, device } => forerun::bench::imagine(&model, &device)?,
     };
     println!("{speed}");

@@ -41,6 +41,9 @@ pub(super) struct Arguments {
     /// Also check that futures of this many frames stay sharp and keep their objects
     #[arg(long, value_name = "FRAMES")]
     long: Option<usize>,
+    /// Also set the newest episodes beside their imagined twins, this many frames of each
+    #[arg(long, value_name = "FRAMES")]
+    twins: Option<usize>,
 }
 
 /// Steps ahead. A type of its own, since clap reads a bare list as many arguments.
@@ -59,12 +62,30 @@ pub(super) fn run(arguments: Arguments) -> Answer {
         device: arguments.device,
         text: arguments.text,
         long: arguments.long,
+        twins: arguments.twins,
     };
     let outcome = session::run(|job| Request::Score { job, spec })?;
     let value = outcome.report.unwrap_or_default();
     println!("{}", outcome.summary);
     print_table(&value);
+    print_twins(&value["twins"]);
     Ok(value)
+}
+
+/// Recorded episodes beside their imagined twins, a line each.
+fn print_twins(twins: &Value) {
+    for e in twins["episodes"].as_array().into_iter().flatten() {
+        let number = |key: &str| e[key].as_f64().map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));
+        println!(
+            "episode {} and its twin, {} frames: r {}, joints off by {} (standing still: {}), psnr {}",
+            e["episode"],
+            e["steps"],
+            number("r"),
+            number("error"),
+            number("stay"),
+            number("psnr"),
+        );
+    }
 }
 
 /// Columns of the table for people, with the keys that they show.

@@ -61,11 +61,15 @@ pub(super) struct Session {
     sweep: Option<Vec<(i32, i32)>>,
     /// What sliders ask for, one a joint; `None` while they do not move the arm.
     sliders: Option<Vec<f64>>,
+    /// When moving by hand began, by the agent's clock: what was seen before says nothing about it.
+    by_hand_since: f64,
     recorder: Option<Recorder>,
     record: Option<PathBuf>,
     eyes: Arc<AtomicBool>,
     /// Has control at the moment; a running stage has it otherwise.
     pub leased: bool,
+    /// Frames of the window for which the heart has beaten.
+    beaten: u64,
     // Last: the agent ends after everything that talks to it.
     _agent: Option<AgentChild>,
 }
@@ -80,8 +84,11 @@ impl Drop for Session {
 pub(super) fn run(shared: &Arc<Shared>, orders: &Receiver<Wish>, stopper: &Stopper) {
     let mut session: Option<Session> = None;
     let mut bench = Bench::default();
+    let mut listing = Listing::default();
     loop {
+        listing.look(shared);
         match orders.recv_timeout(TURN) {
+            Ok(Wish::List(project)) => listing = Listing { project: Some(project), looked: None },
             Ok(wish) => take(shared, &mut session, &mut bench, stopper, wish),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -94,8 +101,7 @@ pub(super) fn run(shared: &Arc<Shared>, orders: &Receiver<Wish>, stopper: &Stopp
             session = None;
             stopper.use_client(None);
             shared.edit(|s| {
-                let files = std::mem::take(&mut s.files);
-                *s = Shown { files, ..Shown::default() };
+                *s = s.only_lists();
                 s.trouble = Some("The connection to the robot's agent is gone. Connect again.".into());
             });
         }
@@ -141,10 +147,12 @@ impl Session {
             file,
             sweep: None,
             sliders: None,
+            by_hand_since: 0.0,
             recorder: None,
             record: None,
             eyes,
             leased: true,
+            beaten: 0,
             _agent: agent,
         };
         Ok((session, stop))
@@ -152,7 +160,9 @@ impl Session {
 
     /// Beats, shows, moves by hand. An error: the agent is gone.
     fn turn(&mut self, shared: &Arc<Shared>) -> Result<(), forerun::robot::agent::ClientError> {
-        if self.leased && shared.window_is_alive() {
+        let frames = shared.frames.load(Ordering::SeqCst);
+        if self.leased && frames != self.beaten {
+            self.beaten = frames;
             self.client.heartbeat(shared.dead_man())?;
         } else if !self.leased {
             // A connection that says nothing cannot be told from a broken one.
@@ -160,7 +170,8 @@ impl Session {
         }
         let Some(view) = self.client.view() else { return Ok(()) };
         let running = view.robot.state == "running";
-        if !running && self.sliders.take().is_some() {
+        let ended = !running && view.robot.seconds >= self.by_hand_since;
+        if ended && self.sliders.take().is_some() {
             self.end_recording(shared);
             shared.edit(|s| s.by_hand = false);
         }
@@ -203,7 +214,11 @@ impl Session {
     fn by_hand(&mut self, shared: &Arc<Shared>) -> Result<(), String> {
         self.client.heartbeat(shared.dead_man()).map_err(|e| e.to_string())?;
         self.client.ask(Ask::Run { mode: Mode::Normal, data: Vec::new() }).map_err(|e| e.to_string())?;
-        let view = self.client.view().ok_or("the robot has not been heard yet")?;
+        // Asked for now: the last telemetry may be from before the run.
+        let Tell::View(view) = self.client.ask(Ask::View).map_err(|e| e.to_string())? else {
+            return Err("the agent gave another answer".into());
+        };
+        self.by_hand_since = view.robot.seconds;
         self.sliders = Some(view.robot.joints.iter().map(|j| j.goal).collect());
         if let Some(dataset) = &self.record {
             let recorder = Recorder::start(&self.address, None, &self.robot, dataset, "by hand");
@@ -280,21 +295,14 @@ fn take(
         shared.stop.store(false, Ordering::SeqCst);
     }
     let outcome = match wish {
-        Wish::List(folder) => {
-            let files = robot_files(&folder);
-            shared.edit(|s| s.files = files);
-            Ok(())
-        }
         Wish::Connect(place) => {
             *session = None;
-            shared.edit(|s| {
-                let files = std::mem::take(&mut s.files);
-                *s = Shown { files, connecting: true, ..Shown::default() };
-            });
+            shared.edit(|s| *s = Shown { connecting: true, ..s.only_lists() });
             let opened = Session::open(shared, &place);
             shared.edit(|s| s.connecting = false);
             opened.map(|(new, stop)| {
                 stopper.use_client(Some(stop));
+                shared.patience.store(new.robot.watch.silent_hold_ms.max(100), Ordering::SeqCst);
                 shared.edit(|s| s.robot = Some(Arc::clone(&new.robot)));
                 bench.open(shared, &new);
                 *session = Some(new);
@@ -303,10 +311,7 @@ fn take(
         Wish::Leave => {
             *session = None;
             stopper.use_client(None);
-            shared.edit(|s| {
-                let files = std::mem::take(&mut s.files);
-                *s = Shown { files, ..Shown::default() };
-            });
+            shared.edit(|s| *s = s.only_lists());
             Ok(())
         }
         Wish::CloseReplay => {
@@ -317,8 +322,8 @@ fn take(
             bench.prompt = prompt;
             Ok(())
         }
-        // Went its own way already.
-        Wish::Stop(_) => Ok(()),
+        // Went their own way already.
+        Wish::Stop(_) | Wish::List(_) => Ok(()),
         other => match session.as_mut() {
             None => Err("No robot is connected.".to_owned()),
             Some(session) => with_robot(shared, session, bench, other),
@@ -396,13 +401,41 @@ fn with_robot(
     }
 }
 
-/// Robot files in a folder, by name.
-fn robot_files(folder: &Path) -> Vec<PathBuf> {
+/// What a project has for robots; looked up again and again, since policies are trained and robot files written meanwhile.
+#[derive(Default)]
+struct Listing {
+    project: Option<PathBuf>,
+    looked: Option<Instant>,
+}
+
+/// How often a project is looked through.
+const LIST_EVERY: Duration = Duration::from_secs(2);
+
+impl Listing {
+    fn look(&mut self, shared: &Shared) {
+        let Some(project) = &self.project else { return };
+        if self.looked.is_some_and(|t| t.elapsed() < LIST_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let files = listed(&project.join("robots"), |p| p.extension().is_some_and(|e| e == "toml"));
+        let policies = listed(&project.join("policies"), |p| p.join("contract.json").is_file());
+        let (old_files, old_policies) = {
+            let s = shared.lock();
+            (s.files.clone(), s.policies.clone())
+        };
+        if files != old_files || policies != old_policies {
+            shared.edit(|s| (s.files, s.policies) = (files, policies));
+        }
+    }
+}
+
+/// What is wanted in a folder, by name.
+fn listed(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut files: Vec<PathBuf> =
-        entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "toml")).collect();
-    files.sort();
-    files
+    let mut found: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| wanted(p)).collect();
+    found.sort();
+    found
 }
 
 /// The robot file of the virtual arm in a folder; made where there is none.

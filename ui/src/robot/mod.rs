@@ -2,10 +2,11 @@
 //!
 //! | thread | what it does |
 //! |---|---|
-//! | control | has the lease; beats its heart only while the window's own loop is alive |
+//! | control | has the lease; one beat of its heart for a frame of the window's own loop |
 //! | eyes | fetches pictures on a connection of its own |
 //! | stop | does nothing but stop, on a connection of its own: nothing can stand before it in a queue |
 //! | stage | runs a stage of a bundle |
+//! | gamepad | reads a gamepad; its Stop goes the way of the stop thread |
 
 mod black_box;
 mod control;
@@ -23,6 +24,8 @@ use forerun::robot::agent::protocol::{AgentView, Ask};
 use forerun::robot::bundle::Stage;
 use forerun::robot::calibration::CalibrationDifference;
 use forerun::robot::file::RobotFile;
+use forerun::robot::gamepad::{Gamepad, Pad};
+use forerun::robot::numbers::Thresholds;
 
 pub use black_box::{Moment, Replay};
 
@@ -62,6 +65,8 @@ pub enum Wish {
     CompareCalibration,
     /// Install a bundle.
     Install(PathBuf),
+    /// Pack the policy in this folder for the connected robot, and install it.
+    Pack(PathBuf),
     /// Run a stage of the installed bundle.
     Run(Stage),
     /// What the policy is told.
@@ -74,7 +79,7 @@ pub enum Wish {
     Replay,
     /// Close it.
     CloseReplay,
-    /// Look for robot files in this folder.
+    /// Look for robot files and policies in this project.
     List(PathBuf),
 }
 
@@ -115,6 +120,8 @@ pub struct BundleShown {
 pub struct Shown {
     /// Robot files that were found.
     pub files: Vec<PathBuf>,
+    /// Policies that were found.
+    pub policies: Vec<PathBuf>,
     /// Something is under way, in words of the agent's language (English).
     pub connecting: bool,
     /// The robot's file.
@@ -145,19 +152,28 @@ pub struct Shown {
     pub recorded: Option<usize>,
 }
 
+impl Shown {
+    /// What stays when a robot comes or goes.
+    fn only_lists(&mut self) -> Self {
+        let (files, policies) = (std::mem::take(&mut self.files), std::mem::take(&mut self.policies));
+        Self { files, policies, ..Self::default() }
+    }
+}
+
 /// What all threads and the window share.
 pub(crate) struct Shared {
     shown: Mutex<Shown>,
     began: Instant,
     /// Milliseconds since `began` of the window's last frame.
     alive: AtomicU64,
+    /// Frames of the window so far.
+    frames: AtomicU64,
+    /// The window's loop must have run within this time, or a running stage is stopped: the robot file's number.
+    patience: AtomicU64,
     dead_man: AtomicBool,
     stop: AtomicBool,
     ctx: Context,
 }
-
-/// The window's loop must have run within this time, or the robot is told nothing: its agent then holds the arm.
-const WINDOW_ALIVE_MS: u64 = 250;
 
 impl Shared {
     fn edit(&self, f: impl FnOnce(&mut Shown)) {
@@ -175,7 +191,7 @@ impl Shared {
 
     fn window_is_alive(&self) -> bool {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        now.saturating_sub(self.alive.load(Ordering::SeqCst)) < WINDOW_ALIVE_MS
+        now.saturating_sub(self.alive.load(Ordering::SeqCst)) < self.patience.load(Ordering::SeqCst)
     }
 
     fn dead_man(&self) -> bool {
@@ -188,6 +204,7 @@ pub struct Robot {
     shared: Arc<Shared>,
     wishes: Sender<Wish>,
     stops: Sender<&'static str>,
+    pad: Gamepad,
 }
 
 impl Robot {
@@ -197,6 +214,8 @@ impl Robot {
             shown: Mutex::default(),
             began: Instant::now(),
             alive: AtomicU64::new(0),
+            frames: AtomicU64::new(0),
+            patience: AtomicU64::new(Thresholds::default().silent_hold_ms),
             dead_man: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             ctx: ctx.clone(),
@@ -208,7 +227,18 @@ impl Robot {
         let body = move || control::run(&theirs, &orders, &stopper);
         // Without the thread the screen says that nothing is connected, which is true.
         let _ = std::thread::Builder::new().name("robot".into()).spawn(body);
-        Self { shared, wishes, stops }
+        // Its Stop does not wait for the window.
+        let (pressed, presses) = (Arc::clone(&shared), stops.clone());
+        let pad = Gamepad::start(None, move || {
+            pressed.stop.store(true, Ordering::SeqCst);
+            let _ = presses.send("the gamepad");
+        });
+        Self { shared, wishes, stops, pad }
+    }
+
+    /// The gamepad as it is held now.
+    pub fn pad(&self) -> Pad {
+        self.pad.now()
     }
 
     /// Sends a wish. Stop goes its own way.
@@ -225,7 +255,8 @@ impl Robot {
     pub fn frame(&self, dead_man: bool) {
         let now = u64::try_from(self.shared.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.shared.alive.store(now, Ordering::SeqCst);
-        self.shared.dead_man.store(dead_man, Ordering::SeqCst);
+        self.shared.frames.fetch_add(1, Ordering::SeqCst);
+        self.shared.dead_man.store(dead_man || self.pad.now().dead_man, Ordering::SeqCst);
     }
 
     /// What was last heard.

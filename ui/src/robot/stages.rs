@@ -1,6 +1,6 @@
 //! Bundles in the window: installing, the checklist of stages, running them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -11,7 +11,7 @@ use forerun::engine::models::ModelStore;
 use forerun::engine::places;
 use forerun::policy::EvaluateSettings;
 use forerun::robot::agent::protocol::{AgentView, Ask};
-use forerun::robot::bundle::{SigningKey, Stage, Store};
+use forerun::robot::bundle::{SigningKey, Stage, Store, from_policy};
 use forerun::robot::push::pilot::{FlightPlan, Hand, PolicyBrain, fly};
 use forerun::robot::push::rehearse::rehearse;
 use forerun::robot::push::replay::{ReplaySettings, replay};
@@ -46,12 +46,32 @@ fn store(session: &Session) -> Result<Store, String> {
     };
     let store = Store::open(&folder).map_err(|e| e.to_string())?;
     // What this person packed, this person trusts.
-    if let Some(key) = places::own_data().map(|d| d.join("signing-key")).filter(|k| k.is_file())
+    if let Some(key) = own_key().filter(|k| k.is_file())
         && let Ok(key) = SigningKey::open_or_create(&key)
     {
         store.trust(&key.public()).map_err(|e| e.to_string())?;
     }
     Ok(store)
+}
+
+/// Where this person's key for signing is kept.
+fn own_key() -> Option<PathBuf> {
+    places::own_data().map(|d| d.join("signing-key"))
+}
+
+/// Packs a policy for the connected robot and signs it with this person's key; the file is kept beside the robot file.
+fn pack(session: &Session, policy: &Path) -> Result<PathBuf, String> {
+    let key = own_key().ok_or("there is no folder for this person's data")?;
+    let home = key.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(home).map_err(|e| format!("{}: {e}", home.display()))?;
+    let folder = session.file.as_deref().and_then(Path::parent).unwrap_or(home);
+    let plain =
+        |name: &str| name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect::<String>();
+    let name = policy.file_name().unwrap_or_default().to_string_lossy();
+    let out = folder.join(format!("{}-{}.bundle", plain(&name), plain(&session.robot.name)));
+    let key = SigningKey::open_or_create(&key).map_err(|e| e.to_string())?;
+    from_policy::pack(policy, &session.robot, &out, &key).map_err(|e| e.to_string())?;
+    Ok(out)
 }
 
 fn show(shared: &Shared, installed: Option<&Installed>) {
@@ -93,6 +113,10 @@ impl Bench {
             return Err("A stage is running. Stop it first.".into());
         }
         match wish {
+            Wish::Pack(policy) => {
+                let file = pack(session, &policy)?;
+                self.take(shared, session, Wish::Install(file))
+            }
             Wish::Install(file) => {
                 let installed = Installed::install(&file, &session.robot, store(session)?);
                 self.installed = Some(installed.map_err(|e| e.text())?);

@@ -282,6 +282,8 @@ pub fn job_name<'a>(s: &'a Strings, kind: &Kind) -> &'a str {
         Kind::Remove => &s.jobs.removing,
         Kind::Terms => &s.jobs.saving,
         Kind::Reason => &s.jobs.reasoning,
+        Kind::Ghost => &s.robot.ghost,
+        Kind::Twins => &s.robot.twins,
     }
 }
 

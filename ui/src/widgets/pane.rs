@@ -37,6 +37,8 @@ pub enum Slot {
     Pair(bool),
     /// The robot's camera.
     Robot,
+    /// What is imagined over it.
+    Ghost,
     /// A small picture of a file.
     Thumb(std::path::PathBuf),
     /// A cell of the sweep.

@@ -26,7 +26,7 @@ pub(super) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
     }
     let folder = app.project().folder().join("robots");
     if !std::mem::replace(&mut app.robot_view.listed, true) {
-        app.outbox.robot(Wish::List(folder.clone()));
+        app.outbox.robot(Wish::List(app.project().folder().to_path_buf()));
     }
     section(ui, &w.connect, |_| {});
     if shown.connecting {

@@ -1,13 +1,16 @@
 //! The joints: where they stand, where they are sent, their limits, load, heat and supply; sliders to move them by hand.
 
 use eframe::egui::{Grid, Rect, RichText, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use forerun::robot::agent::protocol::Ask;
 use forerun::robot::safety::any::JointView;
 
+use super::teleop;
 use crate::app::Studio;
-use crate::i18n::Strings;
+use crate::i18n::{Strings, fill};
+use crate::icons::Icon;
 use crate::robot::{Shown, Wish};
 use crate::theme::{self, space, tokens};
-use crate::widgets::basic::{hint, section};
+use crate::widgets::basic::{hint, section, sized_icon_button};
 use crate::widgets::slider::{Spec, slider};
 
 pub(super) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
@@ -17,6 +20,9 @@ pub(super) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
     section(ui, if shown.by_hand { &w.sliders } else { &w.joints }, |_| {});
     if shown.by_hand {
         hint(ui, &w.sliders_hint);
+        if app.robot.pad().connected {
+            hint(ui, &w.pad_hint);
+        }
     }
     let joints = &view.robot.joints;
     if shown.by_hand && app.robot_view.sliders.len() != joints.len() {
@@ -41,7 +47,20 @@ pub(super) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
 fn row(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown, i: usize, joint: &JointView, bar: f32) {
     let t = tokens(ui);
     let unit = if joint.unit == "deg" { "°" } else { " %" };
-    ui.label(RichText::new(joint.name.replace('_', " ")).text_style(theme::strong()));
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(joint.name.replace('_', " ")).text_style(theme::strong()));
+        let ready = shown.view.as_ref().is_some_and(|v| v.robot.state == "ready") && shown.running.is_none();
+        if ready {
+            let which = fill(&s.robot.wiggle, &[("joint", &joint.name)]);
+            if sized_icon_button(ui, Icon::Search, &which, true, false, 20.0).on_hover_text(&which).clicked()
+            {
+                app.outbox.robot(Wish::Ask(Ask::Wiggle { joint: joint.name.clone() }));
+            }
+        }
+        if let Some((up, down)) = teleop::keys(i).filter(|_| shown.by_hand) {
+            ui.label(RichText::new(format!("{} / {}", up.name(), down.name())).small().color(*t.text_faint));
+        }
+    });
     if shown.by_hand {
         let value = app.robot_view.sliders.get(i).copied().unwrap_or(joint.goal as f32);
         let spec = Spec {

@@ -5,8 +5,10 @@ mod joints;
 mod replay;
 mod stages;
 mod state;
+pub(crate) mod teleop;
+mod twins;
 
-use eframe::egui::{CentralPanel, Frame, Margin, Panel, ScrollArea, Ui, vec2};
+use eframe::egui::{CentralPanel, Frame, Image, Margin, Panel, ScrollArea, Ui, vec2};
 
 use crate::app::Studio;
 use crate::robot::Shown;
@@ -33,6 +35,8 @@ pub struct RobotView {
     pub moment: usize,
     /// Runs are recorded.
     pub record: bool,
+    /// Recorded episodes beside their imagined twins, as the engine reported them.
+    pub twins: Option<serde_json::Value>,
     /// Robot files were looked for.
     pub listed: bool,
 }
@@ -110,9 +114,28 @@ fn camera(app: &mut Studio, ui: &mut Ui, shown: &Shown) {
     let smooth = app.view.smooth;
     // A new picture is on its way to the card for a frame.
     let Some(id) = app.textures.get(ui.ctx(), Slot::Robot, frame, width, smooth) else { return };
+    let ghost = app.ghost.frame.clone().filter(|_| app.ghost.on);
     ui.vertical_centered(|ui| {
-        let image = eframe::egui::Image::new((id, vec2(width, height)));
+        let image = Image::new((id, vec2(width, height)));
         let response = ui.add(image.alt_text(&name).corner_radius(crate::theme::CARD_RADIUS));
+        if let Some(ghost) = &ghost {
+            // The model sees the middle of the picture, in its own shape.
+            let shape = ghost.width as f32 / ghost.height.max(1) as f32;
+            let size = vec2(width.min(height * shape), height.min(width / shape));
+            if let Some(id) = app.textures.get(ui.ctx(), Slot::Ghost, ghost, size.x, smooth) {
+                let rect = eframe::egui::Rect::from_center_size(response.rect.center(), size);
+                let image = Image::new((id, size)).tint(eframe::egui::Color32::from_white_alpha(128));
+                image.paint_at(ui, rect);
+            }
+        }
         response.on_hover_text(&name);
+        let w = &s.robot;
+        ui.checkbox(&mut app.ghost.on, &w.ghost).on_hover_text(&w.ghost_tip);
+        if ghost.is_some() {
+            let seconds = format!("{:.1}", app.ghost.seconds);
+            let words: [(&str, &dyn std::fmt::Display); 2] =
+                [("model", &app.ghost.model), ("seconds", &seconds)];
+            hint(ui, &crate::i18n::fill(&w.ghost_of, &words));
+        }
     });
 }

@@ -28,6 +28,16 @@ pub(super) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
     if icon_text_button(ui, Icon::Folder, &w.install).on_hover_text(&w.install_tip).clicked() {
         app.outbox.send(Message::PickBundle);
     }
+    let free = shown.running.is_none();
+    for policy in &shown.policies {
+        let name = policy.file_name().unwrap_or_default().to_string_lossy();
+        let text = fill(&w.pack, &[("name", &name)]);
+        ui.add_enabled_ui(free, |ui| {
+            if icon_text_button(ui, Icon::Policy, &text).on_hover_text(&w.pack_tip).clicked() {
+                app.outbox.robot(Wish::Pack(policy.clone()));
+            }
+        });
+    }
     let Some(bundle) = &shown.bundle else {
         hint(ui, &w.no_bundle);
         return;

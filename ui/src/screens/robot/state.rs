@@ -143,11 +143,12 @@ fn actions(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown, view: &Age
     let mut record = app.robot_view.record;
     if ui.checkbox(&mut record, &w.record).on_hover_text(&w.record_tip).changed() {
         app.robot_view.record = record;
-        let folder = app.project().folder().join("datasets").join("robot");
+        let folder = app.robot_dataset();
         app.outbox.robot(Wish::Record(record.then_some(folder)));
     }
     if let Some(frames) = shown.recorded {
         hint(ui, &fill(&w.recorded, &[("frames", &frames)]));
+        super::twins::show(app, ui, s);
     }
 }
 
