@@ -360,14 +360,8 @@ impl eframe::App for Bench {
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
         self.studio.ui(ui);
-        // One frame after the other, without a rest; but while a scrubbed frame is awaited, only those that the window draws
-        // by itself, and the one whose beginning says that what is wanted has been drawn.
-        match self.phase {
-            Phase::Scrub { asked: Some((index, _)), .. } if !self.shows(index) => {
-                ui.ctx().request_repaint_after_secs(PATIENCE as f32);
-            }
-            _ => ui.ctx().request_repaint(),
-        }
+        // One frame after the other, without a rest.
+        ui.ctx().request_repaint();
     }
 }
 
