@@ -70,7 +70,8 @@ impl<'a> Shape<'a> {
             Network::Dit(config) if config.use_crossattn_projection => {
                 // All layers side by side, once as states and twice while they are joined, for two prompts.
                 let embedded = WORDS * config.crossattn_proj_in_channels as u64;
-                embedded * 4 * 5 + scores
+                let inner = WORDS * self.folder.text_inner() as u64;
+                embedded * 4 * 5 + scores + 3 * 4 * inner
             }
             Network::Dit(config) => {
                 let width = config.text_embed_dim as u64;

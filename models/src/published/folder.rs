@@ -142,13 +142,20 @@ impl PublishedFolder {
 
     /// Heads of attention of the text encoder; as many as the largest published one has, where none are told.
     pub(super) fn text_heads(&self) -> usize {
-        let told = || -> Option<u64> {
-            let config: serde_json::Value =
-                read_json(&self.folder.join("text_encoder").join("config.json")).ok()?;
-            let within = config.get("text_config").unwrap_or(&config);
-            ["num_heads", "num_attention_heads"].iter().find_map(|key| within.get(*key)?.as_u64())
-        };
-        told().map_or(128, |heads| usize::try_from(heads).unwrap_or(128))
+        self.text_number(&["num_heads", "num_attention_heads"]).unwrap_or(128)
+    }
+
+    /// Width between the layers of its feed-forward part; that of Cosmos-Reason1 where none is told.
+    pub(super) fn text_inner(&self) -> usize {
+        self.text_number(&["d_ff", "intermediate_size"]).unwrap_or(18_944)
+    }
+
+    fn text_number(&self, keys: &[&str]) -> Option<usize> {
+        let config: serde_json::Value =
+            read_json(&self.folder.join("text_encoder").join("config.json")).ok()?;
+        let within = config.get("text_config").unwrap_or(&config);
+        let number = keys.iter().find_map(|key| within.get(*key)?.as_u64())?;
+        usize::try_from(number).ok()
     }
 
     /// Writes our own file into `folder`: a model of the name that the folder has, whose weights stay at `weights`.
