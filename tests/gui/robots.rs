@@ -246,6 +246,8 @@ fn a_killed_engine_does_not_disturb_an_arm_and_a_killed_window_leaves_it_held() 
     bench.install();
     let mut w = bench.moving();
     // The engine: the arm goes on as its policy says, the window stays, Stop works.
+    // One that dies within its first two seconds is started again only when it is wanted.
+    std::thread::sleep(Duration::from_millis(2500));
     let engine = children(w.child.id(), "engine").pop().expect("an engine");
     signal(engine, "-KILL");
     gone(engine);
