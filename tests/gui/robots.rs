@@ -249,6 +249,12 @@ fn a_killed_engine_does_not_disturb_an_arm_and_a_killed_window_leaves_it_held() 
     // One that dies within its first two seconds is started again only when it is wanted.
     std::thread::sleep(Duration::from_millis(2500));
     let engine = children(w.child.id(), "engine").pop().expect("an engine");
+    // Stopped, it says nothing any more; the arm does not need it.
+    signal(engine, "-STOP");
+    let stopped = bench.arm.now();
+    w.wait("the run to go on", |w| w.has("Stop") && bench.arm.now() > stopped + Duration::from_secs(1));
+    assert!(bench.last_motion() > stopped, "the arm stood still without the engine");
+    bench.judge();
     signal(engine, "-KILL");
     gone(engine);
     let killed = bench.arm.now();
