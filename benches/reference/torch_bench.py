@@ -274,9 +274,10 @@ def cases(weights):
         optimiser = torch.optim.AdamW(net.parameters(), lr=0.0, fused=True)
         draw = lambda: (e(groups, PATCHES, VALUES) * 0.5).clamp(-1, 1)
 
+        context, noisy, target, text = draw(), draw(), draw(), e(CLIPS, d)
+        action, state = e(groups, CHANNELS) * 0.3, e(groups, CHANNELS) * 0.3
+
         def run():
-            context, noisy, target, text = draw(), draw(), draw(), e(CLIPS, d)
-            action, state = e(groups, CHANNELS) * 0.3, e(groups, CHANNELS) * 0.3
             optimiser.zero_grad()
             (net(CLIPS, context, noisy, action, state, text)[0] - target).square().mean().backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

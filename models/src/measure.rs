@@ -268,30 +268,32 @@ fn training_step(time: Duration) -> Result<(f64, f64)> {
     let workers = threads::current().clamp(1, CLIPS);
     let clips = CLIPS / workers;
     let variables: Vec<Var> = stepper.variables().map(|(_, var)| var.clone()).collect();
+    let groups = clips * STEPS;
+    let data = (0..workers as u64).map(|seed| -> Result<_> {
+        let [context, noisy, target] = [seed, seed + 10, seed + 20].map(|s| pictures(s, groups, &config));
+        Ok((context?, noisy?, target?, normal(seed, &[clips, config.width])?, condition(clips, STEPS)))
+    });
+    let data = data.collect::<Result<Vec<_>>>()?;
     let ms = median(time, || {
-        let one = |seed: u64| -> Result<Vec<Vec<f32>>> {
-            threads::with(1, || {
-                let groups = clips * STEPS;
-                let context = pictures(seed, groups, &config)?;
-                let noisy = pictures(seed + 10, groups, &config)?;
-                let target = pictures(seed + 20, groups, &config)?;
-                let text = normal(seed, &[clips, config.width])?;
-                let condition = condition(clips, STEPS);
-                let output = network.forward(clips, &context, &noisy, &condition, &text, Time::Sequence)?;
-                let loss = (output.frames - target)?.sqr()?.mean_all()?;
-                let gradients = loss.backward()?;
-                let of = |var: &Var| match gradients.get(var) {
-                    Some(gradient) => gradient.flatten_all()?.to_vec1(),
-                    None => Ok(vec![0.0; var.elem_count()]),
-                };
-                variables.iter().map(of).collect()
-            })
-        };
+        let one =
+            |(context, noisy, target, text, condition): &(Tensor, Tensor, Tensor, Tensor, Condition)| {
+                threads::with(1, || -> Result<Vec<Vec<f32>>> {
+                    let output = network.forward(clips, context, noisy, condition, text, Time::Sequence)?;
+                    let loss = (output.frames - target)?.sqr()?.mean_all()?;
+                    let gradients = loss.backward()?;
+                    let of = |var: &Var| match gradients.get(var) {
+                        Some(gradient) => gradient.flatten_all()?.to_vec1(),
+                        None => Ok(vec![0.0; var.elem_count()]),
+                    };
+                    variables.iter().map(of).collect()
+                })
+            };
         let shares: Vec<Result<Vec<Vec<f32>>>> = std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..workers)
-                .filter_map(|i| {
+            let handles: Vec<_> = data
+                .iter()
+                .filter_map(|part| {
                     let builder = std::thread::Builder::new().stack_size(64 << 20);
-                    builder.spawn_scoped(scope, move || one(i as u64)).ok()
+                    builder.spawn_scoped(scope, move || one(part)).ok()
                 })
                 .collect();
             let failed = || Err(candle_core::Error::Msg("a worker stopped".into()));

@@ -1,40 +1,19 @@
 //! The memory that a run is said to need against what it takes: an allocator that counts.
 #![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use candle_core::Device;
+use counting::{NOW, PEAK};
 use forerun_models::Frame;
 use forerun_models::common::Storage;
 use forerun_models::published::{
     ClipJob, ClipMoment, ClipSettings, MemoryMode, Published, PublishedFolder, need,
 };
 use forerun_models::testing::published::{Tiny, tiny};
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        PEAK.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
-        // SAFETY: the layout is the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: pointer and layout are the caller's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// Bytes that a fresh model and one run take at their heaviest moment.
 fn measured(folder: &std::path::Path, given: usize, steps: usize, settings: &ClipSettings) -> u64 {

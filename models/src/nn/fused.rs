@@ -84,7 +84,7 @@ pub(super) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32, mask: &Mask
     Tensor::from_vec(made, (batch, heads, queries, values), &Device::Cpu)
 }
 
-/// See [`super::ops::conv_frames`]; gives no gradient.
+/// See [`super::ops::conv_clip`] and [`conv::conv_frames`]; gives no gradient.
 pub(super) fn conv_frames(
     x: &Tensor,
     taps: &[Tensor],

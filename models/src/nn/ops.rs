@@ -127,42 +127,57 @@ pub fn conv2d(x: &Tensor, w: &Tensor, padding: usize, stride: usize) -> Result<T
     fused::conv2d(x, w, shape)
 }
 
-/// A convolution over space and time as sums of filtered pictures: result `i` is `bias [O]` plus, for every
-/// `(picture, tap)` of `plan[i]`, that picture of `x [N, C, H, W]` filtered with that one of `taps`, each
-/// `[O, C, kh, kw]`. Gives `[plan.len(), O, rows, columns]`; `None` where the kernel does not serve (other devices and
-/// formats, a gradient that is wanted), and the caller has to add up by itself.
+/// A convolution over space and time: `x [B, T, C, H, W]` filtered with one picture kernel `[O, C, kh, kw]` a tap in time,
+/// oldest first, plus `bias [O]`: `[B, outputs, O, rows, columns]`. Result frame `o` reads frame
+/// `o * time_stride + k - zeros` with tap `k`; what lies before the clip is dark and left out. `None` where the kernel does
+/// not serve (other devices and formats, a gradient that is wanted), and the caller has to add up by itself.
 ///
 /// # Errors
 /// When shapes do not fit together.
-pub fn conv_frames(
+pub fn conv_clip(
     x: &Tensor,
     taps: &[Tensor],
     bias: &Tensor,
-    plan: &[Vec<(usize, usize)>],
-    padding: usize,
-    stride: usize,
+    (zeros, time_stride, outputs): (usize, usize, usize),
+    (padding, stride): (usize, usize),
 ) -> Result<Option<Tensor>> {
-    let (n, inputs, height, width) = x.dims4()?;
-    let Some((outputs, taken, down, right)) = taps.first().map(Tensor::dims4).transpose()? else {
-        candle_core::bail!("conv_frames: no taps");
+    let (batch, frames, inputs, height, width) = x.dims5()?;
+    let Some((channels, taken, down, right)) = taps.first().map(Tensor::dims4).transpose()? else {
+        candle_core::bail!("conv_clip: no taps");
     };
-    let alike = taps.iter().all(|tap| tap.dims() == [outputs, taken, down, right]);
-    if !alike || taken != inputs || bias.elem_count() != outputs {
-        candle_core::bail!("conv_frames: taps, bias and pictures {:?} do not fit together", x.dims());
+    let alike = taps.iter().all(|tap| tap.dims() == [channels, taken, down, right]);
+    if !alike || taken != inputs || bias.elem_count() != channels {
+        candle_core::bail!("conv_clip: taps, bias and clip {:?} do not fit together", x.dims());
     }
-    if plan.iter().flatten().any(|(picture, tap)| *picture >= n || *tap >= taps.len()) {
-        candle_core::bail!("conv_frames: the plan names pictures or taps that are not there");
-    }
-    let shape = Conv { inputs, outputs, height, width, kernel: (down, right), stride, padding };
-    let empty = n * inputs * outputs * down * right * height * width * stride == 0 || plan.is_empty();
-    if empty || shape.result().0 == 0 || shape.result().1 == 0 {
+    let shape = Conv { inputs, outputs: channels, height, width, kernel: (down, right), stride, padding };
+    let sizes = [x.elem_count(), channels, down, right, stride, outputs];
+    if sizes.contains(&0) || shape.result().0 == 0 || shape.result().1 == 0 {
         return Ok(None);
     }
     let all = || taps.iter().chain([x, bias]);
-    if all().any(Tensor::track_op) || !all().all(|t| fused::usable(&[t])) {
+    if all().any(Tensor::track_op) || !taps.iter().chain([bias]).all(|t| fused::usable(&[t])) {
         return Ok(None);
     }
-    fused::conv_frames(x, taps, bias, plan, shape).map(Some)
+    let x = x.contiguous()?;
+    if !fused::usable(&[&x]) {
+        return Ok(None);
+    }
+    let mut plan = Vec::with_capacity(batch * outputs);
+    for b in 0..batch {
+        for o in 0..outputs {
+            let seen = (0..taps.len()).filter_map(|k| {
+                let frame = (o * time_stride + k).checked_sub(zeros)?;
+                Some((b * frames + frame, k))
+            });
+            plan.push(seen.collect::<Vec<_>>());
+        }
+    }
+    if plan.iter().flatten().any(|(picture, _)| *picture >= batch * frames) {
+        candle_core::bail!("conv_clip: a clip of {frames} frames is too short for {outputs} results");
+    }
+    let made = fused::conv_frames(&x, taps, bias, &plan, shape)?;
+    let (rows, columns) = shape.result();
+    made.reshape((batch, outputs, channels, rows, columns)).map(Some)
 }
 
 /// Brings the channels of each place of `x [N, C, P]` to length 1, times `gamma [C]`, and sends them through SiLU with

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::memory::{Memory, Slot};
-use crate::nn::ops::{channel_norm, conv_frames, conv2d};
+use crate::nn::ops::{channel_norm, conv_clip, conv2d};
 
 /// A convolution over time and space that never looks ahead: all its padding in time is in front.
 pub(crate) struct CausalConv3d {
@@ -71,7 +71,8 @@ impl CausalConv3d {
             candle_core::bail!("{frames} frames are too few for a kernel of {} frames", self.taps.len());
         };
         let outputs = span / self.time_stride + 1;
-        if let Some(done) = self.at_once(x, zeros, outputs)? {
+        let (time, space) = ((zeros, self.time_stride, outputs), (self.space_padding, 1));
+        if let Some(done) = conv_clip(x, &self.taps, &self.bias, time, space)? {
             return Ok(done);
         }
         let mut sum: Option<Tensor> = None;
@@ -97,26 +98,6 @@ impl CausalConv3d {
             Some(sum) => sum.broadcast_add(&self.bias),
             None => candle_core::bail!("a clip without frames cannot be filtered"),
         }
-    }
-
-    /// All taps in one pass, where the kernel serves; the frames before the clip are left out of the sums.
-    fn at_once(&self, x: &Tensor, zeros: usize, outputs: usize) -> Result<Option<Tensor>> {
-        let (batch, frames, _, _, _) = x.dims5()?;
-        let mut plan = Vec::with_capacity(batch * outputs);
-        for b in 0..batch {
-            for o in 0..outputs {
-                let seen = (0..self.taps.len()).filter_map(|k| {
-                    let frame = (o * self.time_stride + k).checked_sub(zeros)?;
-                    Some((b * frames + frame, k))
-                });
-                plan.push(seen.collect());
-            }
-        }
-        let pictures = x.flatten_to(1)?;
-        let done = conv_frames(&pictures, &self.taps, &self.bias, &plan, self.space_padding, 1)?;
-        let Some(done) = done else { return Ok(None) };
-        let (_, channels, height, width) = done.dims4()?;
-        done.reshape((batch, outputs, channels, height, width)).map(Some)
     }
 
     /// `count` frames from `start`, one stride apart.

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::nn::ops::{conv_frames, conv2d};
+use crate::nn::ops::{conv_clip, conv2d};
 
 /// A convolution with a kernel over space (1×3×3), over time (3×1×1) or over neither.
 pub(super) struct Conv {
@@ -59,17 +59,9 @@ impl Conv {
             candle_core::bail!("{} frames are too few for a kernel of {}", x.dim(1)?, self.taps.len());
         };
         let outputs = span / self.time_stride + 1;
-        let (whole, frames) = (x.flatten_to(1)?.contiguous()?, x.dim(1)?);
-        let sees = |b: usize, o: usize| {
-            (0..self.taps.len()).map(|k| (b * frames + o * self.time_stride + k, k)).collect::<Vec<_>>()
-        };
-        let plan: Vec<_> = (0..batch).flat_map(|b| (0..outputs).map(move |o| (b, o))).collect();
-        let plan: Vec<_> = plan.into_iter().map(|(b, o)| sees(b, o)).collect();
-        if let Some(sum) =
-            conv_frames(&whole, &self.taps, &self.bias, &plan, self.padding, self.space_stride)?
-        {
-            let (_, channels, height, width) = sum.dims4()?;
-            return sum.reshape((batch, outputs, channels, height, width));
+        let (time, space) = ((0, self.time_stride, outputs), (self.padding, self.space_stride));
+        if let Some(done) = conv_clip(&x, &self.taps, &self.bias, time, space)? {
+            return Ok(done);
         }
         let mut sum: Option<Tensor> = None;
         for (k, tap) in self.taps.iter().enumerate() {

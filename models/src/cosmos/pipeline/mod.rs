@@ -17,6 +17,7 @@ use std::ops::ControlFlow;
 use candle_core::{Device, Tensor};
 
 use crate::cosmos::Reference;
+use crate::cosmos::kl::KlPlace;
 use crate::sampler::{SamplerError, UniPc};
 use crate::wan::{Decoded, Posterior, WanPlace};
 
@@ -103,6 +104,41 @@ impl Hooks<'_> {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(PipelineError::Stopped),
         }
+    }
+
+    /// The noise that a run starts from: what is given, where its shape is right, else drawn.
+    fn start(&mut self, given: Option<&Tensor>, shape: &[usize]) -> Result<Tensor, PipelineError> {
+        match given {
+            Some(noise) if noise.dims() == shape => Ok(noise.clone()),
+            Some(noise) => Err(PipelineError::Input(format!(
+                "start noise of shape {:?}, this run needs {shape:?}",
+                noise.dims()
+            ))),
+            None => Ok((self.noise)(shape)?),
+        }
+    }
+
+    /// Encodes a clip to scaled latents, showing what goes in and comes out.
+    fn encode_kl(&mut self, vae: &KlPlace, video: &Tensor) -> Result<Tensor, PipelineError> {
+        self.show(Moment::EncoderInput(video))?;
+        let latents = vae.encode(video)?;
+        self.show(Moment::Encoded(&latents))?;
+        Ok(match vae.latent_statistics(&latents)? {
+            Some((mean, std)) => latents.broadcast_sub(&mean)?.broadcast_div(&std)?,
+            None => latents,
+        })
+    }
+
+    /// Decodes scaled latents, showing what goes in and comes out.
+    fn decode_kl(&mut self, vae: &KlPlace, latents: &Tensor) -> Result<Tensor, PipelineError> {
+        let latents = match vae.latent_statistics(latents)? {
+            Some((mean, std)) => latents.broadcast_mul(&std)?.broadcast_add(&mean)?,
+            None => latents.clone(),
+        };
+        self.show(Moment::DecoderInput(&latents))?;
+        let video = vae.decode(&latents)?;
+        self.show(Moment::Decoded(&video))?;
+        Ok(video)
     }
 
     /// Encodes a clip, showing what goes in and comes out.
@@ -194,6 +230,38 @@ fn fit_frames(video: &Tensor, frames: usize) -> candle_core::Result<Tensor> {
     }
     let last = video.narrow(2, have - 1, 1)?;
     Tensor::cat(&[video, &last.repeat((1, 1, frames - have, 1, 1))?], 2)
+}
+
+/// A clip as long as `control` [1, 3, T, H, W], made in chunks of `(frames, overlap)` frames: `make` gets the number of a
+/// chunk, its part of the control and the chunk before, whose last `overlap` frames it takes over. The autoencoder makes one
+/// latent frame of `time` frames.
+fn in_chunks(
+    control: &Tensor,
+    (frames, overlap): (usize, usize),
+    time: usize,
+    mut make: impl FnMut(usize, &Tensor, Option<&Tensor>) -> Result<Tensor, PipelineError>,
+) -> Result<Tensor, PipelineError> {
+    if frames % time != 1 || overlap == 0 || overlap >= frames {
+        return Err(PipelineError::Input(format!(
+            "chunks of {frames} frames with {overlap} taken over: chunks must be {time}k + 1 long and longer than what is taken over"
+        )));
+    }
+    let total = control.dim(2)?;
+    let mut chunks: Vec<Tensor> = Vec::new();
+    let mut start = 0;
+    while start == 0 || start + overlap < total {
+        let end = (start + frames).min(total);
+        let part = fit_frames(&control.narrow(2, start, end - start)?, frames)?;
+        let made = make(chunks.len(), &part, chunks.last())?;
+        chunks.push(made);
+        start += frames - overlap;
+    }
+    let parts = chunks.iter().enumerate().map(|(i, chunk)| match i {
+        0 => Ok(chunk.clone()),
+        _ => chunk.narrow(2, overlap, frames - overlap),
+    });
+    let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(fit_frames(&Tensor::cat(&parts, 2)?, total)?)
 }
 
 /// What a network is told before each step of a flow: the noise level (diffusers), or the scheduler's whole thousandth of

@@ -113,17 +113,7 @@ impl Predict2 {
             None => plain.clone(),
             Some(state) => policy_frames::write(&plain, state, 1)?,
         };
-        let start = match job.start {
-            Some(start) if start.dims() == given.dims() => start.clone(),
-            Some(start) => {
-                return Err(PipelineError::Input(format!(
-                    "start noise of shape {:?}, this run needs {:?}",
-                    start.dims(),
-                    given.dims()
-                )));
-            }
-            None => (hooks.noise)(given.dims())?,
-        };
+        let start = hooks.start(job.start, given.dims())?;
         let text = self.dit.project_text(job.text)?;
         // The last call looks once more at the lowest level; a single call looks at the highest.
         let mut solver = AdamsBashforth2::new((job.steps - 1).max(1), SIGMA_MIN, SIGMA_MAX)?;

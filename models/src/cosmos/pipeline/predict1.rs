@@ -84,16 +84,7 @@ impl Predict1 {
             Some(video) => Some(self.encode(job, video, &shape, hooks)?),
             None => None,
         };
-        let start = match job.start {
-            Some(start) if start.dims() == shape => start.clone(),
-            Some(start) => {
-                return Err(PipelineError::Input(format!(
-                    "start noise of shape {:?}, this run needs {shape:?}",
-                    start.dims()
-                )));
-            }
-            None => (hooks.noise)(&shape)?,
-        };
+        let start = hooks.start(job.start, &shape)?;
         let mut latents = (start * self.schedule.sigma_max)?;
         let (positive, negative) = job.prompts.with_guidance(job.guidance);
         for (step, t) in timesteps.iter().enumerate() {
@@ -107,14 +98,7 @@ impl Predict1 {
             hooks.show(Moment::Step { chunk: 0, step, steps: job.steps, latents: &latents })?;
         }
         let latents = (latents / self.schedule.sigma_data)?;
-        let latents = match self.vae.latent_statistics(&latents)? {
-            Some((mean, std)) => latents.broadcast_mul(&std)?.broadcast_add(&mean)?,
-            None => latents,
-        };
-        hooks.show(Moment::DecoderInput(&latents))?;
-        let video = self.vae.decode(&latents)?;
-        hooks.show(Moment::Decoded(&video))?;
-        Ok(video)
+        hooks.decode_kl(&self.vae, &latents)
     }
 
     /// Given frames, filled up with grey, as scaled latents.
@@ -128,13 +112,7 @@ impl Predict1 {
         let have = video.dim(2)?;
         let taken = have.min(job.frames);
         let video = video.narrow(2, have - taken, taken)?.pad_with_zeros(2, 0, job.frames - taken)?;
-        hooks.show(Moment::EncoderInput(&video))?;
-        let latents = self.vae.encode(&video)?;
-        hooks.show(Moment::Encoded(&latents))?;
-        let scaled = match self.vae.latent_statistics(&latents)? {
-            Some((mean, std)) => latents.broadcast_sub(&mean)?.broadcast_div(&std)?,
-            None => latents,
-        };
+        let scaled = hooks.encode_kl(&self.vae, &video)?;
         let count = (taken.max(1) - 1) / self.vae.config().temporal_compression_ratio + 1;
         let marks = indicator(count, scaled.dim(2)?, scaled.device())?;
         let mask = match shape {

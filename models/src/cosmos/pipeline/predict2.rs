@@ -83,16 +83,7 @@ impl Predict2 {
         let side = self.vae.config().spatial_factor();
         let frames = latent_frames(&self.vae, job.frames);
         let shape = [1, self.vae.config().z_dim, frames, job.height / side, job.width / side];
-        let start = match job.start {
-            Some(start) if start.dims() == shape => start.clone(),
-            Some(start) => {
-                return Err(PipelineError::Input(format!(
-                    "start noise of shape {:?}, this run needs {shape:?}",
-                    start.dims()
-                )));
-            }
-            None => (hooks.noise)(&shape)?,
-        };
+        let start = hooks.start(job.start, &shape)?;
         let mut latents = (start * SIGMA_MAX)?;
 
         let (positive, negative) = job.prompts.read_by(job.guidance, |text| self.dit.project_text(text))?;

@@ -76,16 +76,7 @@ impl Predict25 {
         let frames = latent_frames(&self.vae, job.frames);
         let shape = [1, self.vae.config().z_dim, frames, job.height / side, job.width / side];
         let held = self.held(job, hooks)?;
-        let noise = match job.noise {
-            Some(noise) if noise.dims() == shape => noise.clone(),
-            Some(noise) => {
-                return Err(PipelineError::Input(format!(
-                    "start noise of shape {:?}, this run needs {shape:?}",
-                    noise.dims()
-                )));
-            }
-            None => (hooks.noise)(&shape)?,
-        };
+        let noise = hooks.start(job.noise, &shape)?;
         let held = match held {
             Some(held) => held,
             None => Held { latents: noise.zeros_like()?, count: 0 },

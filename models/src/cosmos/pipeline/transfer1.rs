@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::{Hooks, Moment, PipelineError, Prompts, choose, fit_frames, guide, indicator};
+use super::{Hooks, Moment, PipelineError, Prompts, choose, guide, in_chunks, indicator};
 use crate::cosmos::dit::{Control1, Control1Input, Dit, DitInput};
 use crate::cosmos::kl::KlPlace;
 use crate::sampler::AdamsBashforth2;
@@ -65,7 +65,7 @@ impl Transfer1 {
     /// # Errors
     /// A size or setting that does not fit, a failed operation, or a stop by the hooks.
     pub fn run(&self, job: &Transfer1Job<'_>, hooks: &mut Hooks<'_>) -> Result<Tensor, PipelineError> {
-        let (_, _, total, height, width) = job.control.dims5()?;
+        let (_, _, _, height, width) = job.control.dims5()?;
         let config = self.vae.config();
         let (side, time) = (2 * config.spatial_compression_ratio, config.temporal_compression_ratio);
         if height * width == 0 || height % side != 0 || width % side != 0 {
@@ -73,27 +73,10 @@ impl Transfer1 {
                 "{width}x{height} pixels cannot be made: both sides must be multiples of {side}. Choose another size."
             )));
         }
-        if job.chunk_frames % time != 1 || job.overlap_frames == 0 || job.overlap_frames >= job.chunk_frames {
-            return Err(PipelineError::Input(format!(
-                "chunks of {} frames with {} taken over: chunks must be {time}k + 1 long and longer than what is taken over",
-                job.chunk_frames, job.overlap_frames
-            )));
-        }
-        let mut chunks: Vec<Tensor> = Vec::new();
-        let mut start = 0;
-        while start == 0 || start + job.overlap_frames < total {
-            let end = (start + job.chunk_frames).min(total);
-            let part = fit_frames(&job.control.narrow(2, start, end - start)?, job.chunk_frames)?;
-            let made = self.chunk(job, chunks.len(), &part, chunks.last(), hooks)?;
-            chunks.push(made);
-            start += job.chunk_frames - job.overlap_frames;
-        }
-        let parts = chunks.iter().enumerate().map(|(i, chunk)| match i {
-            0 => Ok(chunk.clone()),
-            _ => chunk.narrow(2, job.overlap_frames, job.chunk_frames - job.overlap_frames),
-        });
-        let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
-        Ok(fit_frames(&Tensor::cat(&parts, 2)?, total)?)
+        let (chunk, overlap) = (job.chunk_frames, job.overlap_frames);
+        in_chunks(job.control, (chunk, overlap), time, |number, part, before| {
+            self.chunk(job, number, part, before, hooks)
+        })
     }
 
     /// One chunk, starting from the end of `before`.
@@ -121,16 +104,7 @@ impl Transfer1 {
             }
         };
         let shape = control.dims().to_vec();
-        let noise = match job.noise {
-            Some(noise) if noise.dims() == shape => noise.clone(),
-            Some(noise) => {
-                return Err(PipelineError::Input(format!(
-                    "start noise of shape {:?}, this run needs {shape:?}",
-                    noise.dims()
-                )));
-            }
-            None => (hooks.noise)(&shape)?,
-        };
+        let noise = hooks.start(job.noise, &shape)?;
         let marks = indicator(count, control.dim(2)?, control.device())?;
         let (_, _, frames, rows, columns) = control.dims5()?;
         let mask = marks.broadcast_as((1, 1, frames, rows, columns))?.contiguous()?;
@@ -148,14 +122,7 @@ impl Transfer1 {
         }
         // NVIDIA looks once more at the lowest level and takes what it sees there.
         let latents = (self.guided(&chunk, &latents, SIGMA_MIN, hooks)? / SIGMA_DATA)?;
-        let latents = match self.vae.latent_statistics(&latents)? {
-            Some((mean, std)) => latents.broadcast_mul(&std)?.broadcast_add(&mean)?,
-            None => latents,
-        };
-        hooks.show(Moment::DecoderInput(&latents))?;
-        let video = self.vae.decode(&latents)?;
-        hooks.show(Moment::Decoded(&video))?;
-        Ok(video)
+        hooks.decode_kl(&self.vae, &latents)
     }
 
     fn guided(
@@ -216,13 +183,6 @@ impl Transfer1 {
 
     /// A clip as scaled latents.
     fn latents(&self, video: &Tensor, hooks: &mut Hooks<'_>) -> Result<Tensor, PipelineError> {
-        hooks.show(Moment::EncoderInput(video))?;
-        let latents = self.vae.encode(video)?;
-        hooks.show(Moment::Encoded(&latents))?;
-        let scaled = match self.vae.latent_statistics(&latents)? {
-            Some((mean, std)) => latents.broadcast_sub(&mean)?.broadcast_div(&std)?,
-            None => latents,
-        };
-        Ok((scaled * SIGMA_DATA)?)
+        Ok((hooks.encode_kl(&self.vae, video)? * SIGMA_DATA)?)
     }
 }

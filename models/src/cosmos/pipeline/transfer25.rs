@@ -4,7 +4,7 @@
 use candle_core::Tensor;
 
 use super::{
-    Hooks, Moment, PipelineError, Prompts, check_size, choose, fit_frames, guide, indicator, latent_frames,
+    Hooks, Moment, PipelineError, Prompts, check_size, choose, guide, in_chunks, indicator, latent_frames,
     told,
 };
 use crate::cosmos::Reference;
@@ -56,29 +56,15 @@ impl Transfer25 {
     /// # Errors
     /// A size or setting that does not fit, a failed operation, or a stop by the hooks.
     pub fn run(&self, job: &Transfer25Job<'_>, hooks: &mut Hooks<'_>) -> Result<Tensor, PipelineError> {
-        let (_, _, total, height, width) = job.control.dims5()?;
+        let (_, _, _, height, width) = job.control.dims5()?;
         check_size(&self.vae, height, width)?;
-        if job.chunk_frames % 4 != 1 || job.overlap_frames == 0 || job.overlap_frames >= job.chunk_frames {
-            return Err(PipelineError::Input(format!(
-                "chunks of {} frames with {} taken over: chunks must be 4k + 1 long and longer than what is taken over",
-                job.chunk_frames, job.overlap_frames
-            )));
-        }
-        let mut chunks: Vec<Tensor> = Vec::new();
-        let mut start = 0;
-        while start == 0 || start + job.overlap_frames < total {
-            let end = (start + job.chunk_frames).min(total);
-            let part = fit_frames(&job.control.narrow(2, start, end - start)?, job.chunk_frames)?;
-            let made = self.chunk(job, chunks.len(), &part, chunks.last(), hooks)?;
-            chunks.push(made);
-            start += job.chunk_frames - job.overlap_frames;
-        }
-        let parts = chunks.iter().enumerate().map(|(i, chunk)| match i {
-            0 => Ok(chunk.clone()),
-            _ => chunk.narrow(2, job.overlap_frames, job.chunk_frames - job.overlap_frames),
-        });
-        let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
-        Ok(fit_frames(&Tensor::cat(&parts, 2)?, total)?)
+        let (chunk, overlap) = (job.chunk_frames, job.overlap_frames);
+        in_chunks(
+            job.control,
+            (chunk, overlap),
+            self.vae.config().temporal_factor(),
+            |number, part, before| self.chunk(job, number, part, before, hooks),
+        )
     }
 
     /// One chunk, starting from the end of `before`.
@@ -104,16 +90,7 @@ impl Transfer25 {
         let frames = latent_frames(&self.vae, job.chunk_frames);
         let side = self.vae.config().spatial_factor();
         let shape = [1, self.vae.config().z_dim, frames, height / side, width / side];
-        let noise = match job.noise {
-            Some(noise) if noise.dims() == shape => noise.clone(),
-            Some(noise) => {
-                return Err(PipelineError::Input(format!(
-                    "start noise of shape {:?}, this run needs {shape:?}",
-                    noise.dims()
-                )));
-            }
-            None => (hooks.noise)(&shape)?,
-        };
+        let noise = hooks.start(job.noise, &shape)?;
         let held = self.sampled_latents(&past, hooks)?;
         let control = self.sampled_latents(control, hooks)?;
 

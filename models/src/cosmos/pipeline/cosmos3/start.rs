@@ -206,19 +206,11 @@ fn plain_vision(
         None => None,
     };
     let given: Vec<bool> = (0..frames).map(|frame| frame < given).collect();
-    let noise = match job.noise {
-        Some(noise) if noise.dims() == shape => return Ok((noise.clone(), given)),
-        Some(noise) => {
-            return Err(PipelineError::Input(format!(
-                "start noise of shape {:?}, this run needs {shape:?}",
-                noise.dims()
-            )));
-        }
-        None => (hooks.noise)(&shape)?,
-    };
+    let noise = hooks.start(job.noise, &shape)?;
     match latents {
-        Some(latents) => Ok((mix(&given, &latents, &noise)?, given)),
-        None => Ok((noise, given)),
+        // Noise that is given stands for the whole start.
+        Some(latents) if job.noise.is_none() => Ok((mix(&given, &latents, &noise)?, given)),
+        _ => Ok((noise, given)),
     }
 }
 
