@@ -2,6 +2,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "robot_support/agent.rs"]
+mod agent;
 mod robot_support;
 
 use std::io::{BufRead, BufReader};
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use agent::Agent;
 use forerun::Frame;
 use forerun::dataset::Dataset;
 use forerun::policy::load_policy;
@@ -48,34 +51,6 @@ fn patient(robot: &mut RobotFile) {
     robot.watch.command_age_ms = 2000;
     robot.watch.starved_fault_ms = 8000;
     robot.raised = Some(robot.name.clone());
-}
-
-struct Agent {
-    child: Child,
-    address: String,
-}
-
-impl Agent {
-    fn start(robot: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_forerun-agent"))
-            .args(["--listen", "127.0.0.1:0", "--robot"])
-            .arg(robot)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let address = ready["listen"].as_str().unwrap().to_owned();
-        Self { child, address }
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// A hand that holds the dead-man key until a moment, and writes down what it saw.

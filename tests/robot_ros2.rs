@@ -3,12 +3,15 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader};
+#[path = "robot_support/agent.rs"]
+mod agent;
+
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use agent::Agent;
 use forerun::robot::agent::Client;
 use forerun::robot::agent::protocol::{AgentView, Ask};
 use forerun::robot::file::{DriverKind, RobotFile, RosFile};
@@ -56,8 +59,12 @@ fn child_that_is_a_robot() {
             }
             Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => return,
             Ok(_) => {}
+            // A process that was stopped and goes on finds its read interrupted.
             Err(Error::Io(e))
-                if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                if matches!(
+                    e.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             Err(_) => return,
         }
         if subscribed && Instant::now() >= next {
@@ -119,28 +126,6 @@ impl Drop for Ros {
     }
 }
 
-struct Agent(Child);
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn agent(robot: &Path) -> (Agent, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_forerun-agent"))
-        .args(["--listen", "127.0.0.1:0", "--robot"])
-        .arg(robot)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let ready: Value = serde_json::from_str(&line).unwrap();
-    (Agent(child), ready["listen"].as_str().unwrap().to_owned())
-}
-
 fn until(c: &mut Client, what: &str, wanted: impl Fn(&AgentView) -> bool) -> AgentView {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
@@ -177,8 +162,8 @@ fn a_robot_behind_ros_is_driven_within_its_limits_and_held_when_it_falls_silent(
     robot.watch.command_age_ms = 2000;
     robot.raised = Some(robot.name.clone());
     robot.write(&path).unwrap();
-    let (_agent, address) = agent(&path);
-    let mut c = Client::connect(&address, None, "test").unwrap();
+    let agent = Agent::start(&path);
+    let mut c = Client::connect(&agent.address, None, "test").unwrap();
     c.ask(Ask::Lease { key: None }).unwrap();
     c.ask(Ask::Connect).unwrap();
     let view = until(&mut c, "limp", |v| v.robot.state == "limp" && v.robot.joints[0].position.is_some());

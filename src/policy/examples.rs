@@ -1,11 +1,14 @@
 //! Examples for behaviour cloning, cut out of episodes.
 
+use std::borrow::Cow;
+
 use forerun_models::Channel;
 use forerun_models::dreamer::heads;
 use forerun_models::policy::{Config, Example, Look, Scaling, Seen};
 use forerun_models::random::{Random, stream_of};
 
 use super::PolicySettings;
+use crate::Frame;
 use crate::train::{Episode, TrainError};
 
 /// Deviations below this share of a channel's range are taken as this: a joint that hardly moves should not weigh more
@@ -52,6 +55,27 @@ fn rows(episode: &Episode, t: usize, chunk: usize) -> Vec<Vec<f32>> {
     (t..t + chunk).filter_map(|at| episode.action.get(at.min(last)).cloned()).collect()
 }
 
+/// A frame moved to the right and down by shares of its sides; what comes in at an edge repeats the edge.
+fn moved(frame: &Frame, by: [f32; 2]) -> Cow<'_, Frame> {
+    let [dx, dy] = [by[0] * frame.width as f32, by[1] * frame.height as f32].map(|v| v.round() as isize);
+    if (dx, dy) == (0, 0) || frame.width == 0 {
+        return Cow::Borrowed(frame);
+    }
+    let row = 3 * frame.width;
+    let from = |at: usize, by: isize, size: usize| at.saturating_add_signed(-by).min(size - 1);
+    let columns: Vec<usize> = (0..frame.width).map(|x| 3 * from(x, dx, frame.width)).collect();
+    let mut out = frame.clone();
+    for (y, line) in out.data.chunks_exact_mut(row).enumerate() {
+        let source = frame.data.chunks_exact(row).nth(from(y, dy, frame.height)).unwrap_or_default();
+        for (pixel, column) in line.chunks_exact_mut(3).zip(&columns) {
+            if let Some(value) = source.get(*column..column + 3) {
+                pixel.copy_from_slice(value);
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// Cuts examples out of episodes.
 pub struct Cutter<'a> {
     config: &'a Config,
@@ -60,6 +84,7 @@ pub struct Cutter<'a> {
     moments: Vec<(usize, usize)>,
     goal_steps: [usize; 2],
     colour_jitter: f32,
+    shift: f32,
     state_noise: f32,
 }
 
@@ -80,6 +105,7 @@ impl<'a> Cutter<'a> {
             moments,
             goal_steps: settings.goal_steps,
             colour_jitter: settings.colour_jitter,
+            shift: settings.shift,
             state_noise: settings.state_noise,
         }
     }
@@ -103,7 +129,8 @@ impl<'a> Cutter<'a> {
         let at = random.below(0, self.moments.len().min(u32::MAX as usize) as u32) as usize;
         let [near, far] = self.goal_steps;
         let ahead = near + random.below(1, (far - near + 1) as u32) as usize;
-        let Some(mut example) = self.cut(at, ahead)? else { return Ok(None) };
+        let off = |place: u64| (random.uniform(place) * 2.0 - 1.0) * self.shift;
+        let Some(mut example) = self.cut_moved(at, ahead, [off(2), off(3)])? else { return Ok(None) };
         if self.colour_jitter > 0.0 {
             self.recolour(&mut example.pictures, &random);
         }
@@ -131,17 +158,28 @@ impl<'a> Cutter<'a> {
     /// # Errors
     /// Pictures of another size than the policy takes.
     pub fn cut(&self, at: usize, ahead: usize) -> Result<Option<Example>, TrainError> {
+        self.cut_moved(at, ahead, [0.0; 2])
+    }
+
+    /// The same with all pictures moved to the right and down by these shares of their sides. A few hundred episodes are
+    /// few places of the things on a table: without it the network knows each of them by heart (random shifts: Kostrikov
+    /// et al. 2020, "DrQ", <https://arxiv.org/abs/2004.13649>).
+    fn cut_moved(&self, at: usize, ahead: usize, by: [f32; 2]) -> Result<Option<Example>, TrainError> {
         let config = self.config;
         let Some((number, t)) = self.moments.get(at).copied() else { return Ok(None) };
         let Some(episode) = self.episodes.get(number) else { return Ok(None) };
         let last = episode.frames.len().saturating_sub(1);
-        let Some(now) = episode.frames.get(t) else { return Ok(None) };
+        let at = |index: usize| episode.frames.get(index).map(|frame| moved(frame, by));
+        let Some(now) = at(t) else { return Ok(None) };
+        let before = config.looks.contains(&Look::Before).then(|| at(t.checked_sub(1)?)).flatten();
+        let start = config.looks.contains(&Look::Start).then(|| at(0)).flatten();
+        let goal = config.looks.contains(&Look::Goal).then(|| at((t + ahead).min(last))).flatten();
         let own: &[f32] = episode.state.get(t).map_or(&[], Vec::as_slice);
         let seen = Seen {
-            now,
-            before: t.checked_sub(1).and_then(|b| episode.frames.get(b)),
-            start: episode.frames.first(),
-            goal: episode.frames.get((t + ahead).min(last)),
+            now: &now,
+            before: before.as_deref(),
+            start: start.as_deref(),
+            goal: goal.as_deref(),
             state: own,
             prompt: episode.prompt.as_deref(),
         };
@@ -178,7 +216,6 @@ impl<'a> Cutter<'a> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::Frame;
     use crate::train::channel_of;
     use forerun_models::policy::Kind;
 
@@ -234,6 +271,18 @@ mod tests {
             assert!((example.pictures[0] - unit(4)).abs() < 1e-5);
             assert!((example.pictures[half] - unit(other)).abs() < 1e-5);
         }
+    }
+
+    #[test]
+    fn all_pictures_of_an_example_move_together_and_keep_their_edges() {
+        let mut frame = Frame::filled(10, 4, [9; 3]);
+        frame.data[..3].copy_from_slice(&[1, 2, 3]);
+        let at = |f: &Frame, x: usize, y: usize| f.data[3 * (10 * y + x)];
+        let there = moved(&frame, [0.2, 0.25]);
+        assert_eq!((at(&there, 2, 1), at(&there, 0, 0), at(&there, 3, 1)), (1, 1, 9));
+        let back = moved(&frame, [-0.1, 0.0]);
+        assert_eq!((at(&back, 0, 0), at(&back, 9, 3)), (9, 9));
+        assert!(matches!(moved(&frame, [0.01, 0.0]), Cow::Borrowed(_)));
     }
 
     #[test]

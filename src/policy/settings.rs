@@ -44,6 +44,8 @@ pub struct PolicySettings {
     pub goal_steps: [usize; 2],
     /// Share by which the colours of an example's pictures are changed at most.
     pub colour_jitter: f32,
+    /// Share of their sides by which an example's pictures are moved at most, all of them alike.
+    pub shift: f32,
     /// Noise on the state, in its standard deviations: an arm is never exactly where it says.
     pub state_noise: f32,
     /// Minutes between checkpoints.
@@ -81,6 +83,7 @@ impl Default for PolicySettings {
             only_successes: true,
             goal_steps: [4, 16],
             colour_jitter: 0.1,
+            shift: 0.03,
             state_noise: 0.02,
             checkpoint_minutes: 5.0,
             judge_minutes: 2.0,
@@ -137,10 +140,12 @@ impl PolicySettings {
         if !(rate.is_finite() && rate > 0.0) {
             return Some("optimiser.learning_rate must be above 0".into());
         }
-        let shares = [self.colour_jitter, self.state_noise, self.recipe.pure, self.recipe.readings_weight];
+        let shares =
+            [self.colour_jitter, self.shift, self.state_noise, self.recipe.pure, self.recipe.readings_weight];
         if shares.iter().any(|s| !(0.0..=1.0).contains(s)) {
             return Some(
-                "colour_jitter, state_noise, recipe.pure and recipe.readings_weight go from 0 to 1".into(),
+                "colour_jitter, shift, state_noise, recipe.pure and recipe.readings_weight go from 0 to 1"
+                    .into(),
             );
         }
         None

@@ -9,6 +9,7 @@
 //! grippers, which we count in per cents, have their two ends in the robot file.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -240,8 +241,12 @@ fn talk(mut socket: WebSocket<TcpStream>, topic: &str, clock: &dyn Clock, shared
             }
             Ok(Message::Close(_)) => return gone("rosbridge closed the connection".into()),
             Ok(_) => {}
+            // A process that was stopped (or a laptop that slept) finds its read interrupted when it goes on.
             Err(Error::Io(e))
-                if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                if matches!(
+                    e.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             Err(e) => return gone(e.to_string()),
         }
     }

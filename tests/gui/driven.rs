@@ -1,14 +1,17 @@
 //! The real program in a real window, driven by the names of its widgets.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+// Every test program takes what it needs.
+#![allow(dead_code)]
 
+use std::ffi::OsString;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use eframe::egui::{
-    Event, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, TouchPhase, accesskit::Node,
-    accesskit::Role, vec2,
+    Event, Key, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, TouchPhase,
+    accesskit::Node, accesskit::Role, vec2,
 };
 use egui_inspection::protocol::{Request, Response, read_handshake, read_message, write_message};
 
@@ -21,7 +24,12 @@ const IN_SIGHT: (f32, f32) = (60.0, 740.0);
 /// The program in its window; it ends with this value.
 pub struct Driven {
     pub child: Child,
+    /// The folder of its project.
+    pub project: PathBuf,
     stream: TcpStream,
+    patience: Duration,
+    /// Between these heights (points) widgets are clicked, after scrolling where that helps; anywhere when absent.
+    sight: Option<(f32, f32)>,
 }
 
 impl Drop for Driven {
@@ -69,24 +77,51 @@ pub fn signal(pid: u32, name: &str) {
     assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
 }
 
+/// `PATH` for a window whose file dialogs all choose `chosen`: where no desktop answers, they are zenity's, and this one, put
+/// into `tools`, asks nobody.
+pub fn dialogs_choose(chosen: &Path, tools: PathBuf) -> OsString {
+    std::fs::create_dir_all(&tools).unwrap();
+    let zenity = tools.join("zenity");
+    std::fs::write(&zenity, format!("#!/bin/sh\necho '{}'\n", chosen.display())).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&zenity, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&paths))).unwrap()
+}
+
 impl Driven {
     /// A window on a project; what a person's own folder holds is kept in `own`.
     pub fn on(project: &Path, own: &Path) -> Self {
+        let mut driven = Self::open(project, own, PATIENCE, |command| {
+            command.env("XDG_DATA_HOME", own.join("data"));
+        });
+        driven.sight = Some(IN_SIGHT);
+        driven
+    }
+
+    /// A window on a project, with what `more` adds to its start and sockets in `own`; anything that is waited for may take
+    /// `patience`.
+    pub fn open(project: &Path, own: &Path, patience: Duration, more: impl FnOnce(&mut Command)) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let runtime = own.join("run");
         std::fs::create_dir_all(&runtime).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_forerun"))
+        // Another build of the program, where one is to be looked at.
+        let program = std::env::var_os("FORERUN_TEST_PROGRAM");
+        let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_forerun").into()));
+        command
             .arg(project)
             .env("EGUI_INSPECTION", &address)
             .env("LANG", "en_US.UTF-8")
             .env("LC_ALL", "en_US.UTF-8")
             .env("XDG_RUNTIME_DIR", &runtime)
-            .env("XDG_DATA_HOME", own.join("data"))
             .env_remove("DBUS_SESSION_BUS_ADDRESS")
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::null());
+        more(&mut command);
+        let mut child = command.spawn().unwrap();
         let start = Instant::now();
         let mut stream = loop {
             if let Ok(stream) = TcpStream::connect(&address) {
@@ -95,12 +130,12 @@ impl Driven {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the window closed at once: {status}");
             }
-            assert!(start.elapsed() < PATIENCE, "the window never opened");
+            assert!(start.elapsed() < patience, "the window never opened");
             std::thread::sleep(Duration::from_millis(50));
         };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience)).unwrap();
         read_handshake(&mut stream).unwrap();
-        Self { child, stream }
+        Self { child, project: project.to_owned(), stream, patience, sight: None }
     }
 
     fn ask(&mut self, request: &Request) -> Response {
@@ -131,17 +166,22 @@ impl Driven {
         self.nodes().into_iter().find(named)
     }
 
-    pub fn has(&mut self, part: &str) -> bool {
+    /// Widgets whose name or value holds this.
+    pub fn all(&mut self, part: &str) -> Vec<Node> {
         let holds = |node: &Node| {
             node.label().is_some_and(|l| l.contains(part)) || node.value().is_some_and(|v| v.contains(part))
         };
-        self.nodes().iter().any(holds)
+        self.nodes().into_iter().filter(holds).collect()
+    }
+
+    pub fn has(&mut self, part: &str) -> bool {
+        !self.all(part).is_empty()
     }
 
     pub fn wait(&mut self, what: &str, mut ready: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
         while !ready(self) {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > self.patience {
                 let names: Vec<_> =
                     self.nodes().iter().filter_map(|n| n.label().or(n.value()).map(str::to_owned)).collect();
                 panic!("waited in vain for {what}; the window shows {names:?}");
@@ -158,16 +198,17 @@ impl Driven {
             self.wait(name, |w| w.find(role, name).is_some_and(|n| !n.is_disabled() && n.bounds().is_some()));
             let Some(b) = self.find(role, name).and_then(|n| n.bounds()) else { continue };
             let at = Pos2::new(((b.x0 + b.x1) / 2.0) as f32, ((b.y0 + b.y1) / 2.0) as f32);
+            let Some((top, bottom)) = self.sight else { return at };
             let by = match at.y {
-                y if y > IN_SIGHT.1 => -140.0,
-                y if y < IN_SIGHT.0 => 140.0,
+                y if y > bottom => -140.0,
+                y if y < top => 140.0,
                 _ => return at,
             };
             if before.replace(at) == Some(at) {
                 return at;
             }
             self.events(vec![
-                Event::PointerMoved(Pos2::new(at.x, (IN_SIGHT.0 + IN_SIGHT.1) / 2.0)),
+                Event::PointerMoved(Pos2::new(at.x, (top + bottom) / 2.0)),
                 Event::MouseWheel {
                     unit: MouseWheelUnit::Point,
                     delta: vec2(0.0, by),
@@ -200,6 +241,12 @@ impl Driven {
     pub fn click_role(&mut self, role: Option<Role>, name: &str) {
         let at = self.middle(role, name);
         self.click_at(at);
+    }
+
+    pub fn press(&mut self, modifiers: Modifiers, key: Key) {
+        for pressed in [true, false] {
+            self.events(vec![Event::Key { key, physical_key: None, pressed, repeat: false, modifiers }]);
+        }
     }
 
     /// Presses the mouse on a widget and leaves it down; where it is let go again.

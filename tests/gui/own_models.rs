@@ -5,14 +5,15 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+mod driven;
 
-use eframe::egui::{Event, Modifiers, PointerButton, Pos2, accesskit::Node, accesskit::Role};
-use egui_inspection::protocol::{Request, Response, read_handshake, read_message, write_message};
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use driven::{Driven, dialogs_choose, display};
+use eframe::egui::accesskit::Role;
 use forerun::world::{Behaviour, EpisodeSettings, Look, RecordSettings, SceneDistribution, record};
 
 /// Longest wait for anything that the window should show; learning on a busy machine is slow.
@@ -25,25 +26,22 @@ const SETUP: &str = r#"{ "format": 1, "view": { "size": [1380.0, 860.0] }, "setu
 
 /// The program in its window, on a project with the smallest world model; dialogs choose the dataset.
 struct Window {
-    child: Child,
-    stream: TcpStream,
-    project: tempfile::TempDir,
+    driven: Driven,
+    _folder: tempfile::TempDir,
 }
 
-impl Drop for Window {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Window {
+    type Target = Driven;
+
+    fn deref(&self) -> &Driven {
+        &self.driven
     }
 }
 
-fn display() -> bool {
-    if std::env::var_os("DISPLAY").is_some_and(|d| !d.is_empty()) {
-        return true;
+impl DerefMut for Window {
+    fn deref_mut(&mut self) -> &mut Driven {
+        &mut self.driven
     }
-    assert!(std::env::var_os("CI").is_none(), "CI must give the window tests a display (xvfb-run)");
-    eprintln!("skipped: DISPLAY is not set");
-    false
 }
 
 /// Records a few episodes of the expert.
@@ -72,130 +70,12 @@ impl Window {
         let root = project.path();
         std::fs::create_dir(root.join(".forerun")).unwrap();
         std::fs::write(root.join(".forerun/window.json"), setup).unwrap();
-        // Where no desktop answers, file dialogs are zenity's: this one chooses the dataset without asking anybody.
-        let tools = root.join("tools");
-        std::fs::create_dir(&tools).unwrap();
-        let zenity = tools.join("zenity");
-        std::fs::write(&zenity, format!("#!/bin/sh\necho '{}'\n", root.join("elsewhere/pushes").display()))
-            .unwrap();
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&zenity, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let paths = std::env::var_os("PATH").unwrap_or_default();
-        let paths =
-            std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&paths))).unwrap();
-        let runtime = root.join("run");
-        std::fs::create_dir(&runtime).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
-        // Another build of the program, where one is to be looked at.
-        let program = std::env::var_os("FORERUN_TEST_PROGRAM");
-        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_forerun").into());
-        let mut child = Command::new(program)
-            .arg(root)
-            .env("EGUI_INSPECTION", &address)
-            .env("LANG", "en_US.UTF-8")
-            .env("LC_ALL", "en_US.UTF-8")
-            .env("XDG_RUNTIME_DIR", &runtime)
-            .env("PATH", paths)
-            .env_remove("DBUS_SESSION_BUS_ADDRESS")
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let start = Instant::now();
-        let mut stream = loop {
-            if let Ok(stream) = TcpStream::connect(&address) {
-                break stream;
-            }
-            if let Some(status) = child.try_wait().unwrap() {
-                panic!("the window closed at once: {status}");
-            }
-            assert!(start.elapsed() < PATIENCE, "the window never opened");
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        read_handshake(&mut stream).unwrap();
-        let mut window = Self { child, stream, project };
-        window.wait("the engine", |w| w.has("Engine ready"));
-        window
-    }
-
-    fn ask(&mut self, request: &Request) -> Response {
-        write_message(&mut self.stream, request).unwrap();
-        read_message(&mut self.stream).unwrap()
-    }
-
-    fn nodes(&mut self) -> Vec<Node> {
-        match self.ask(&Request::GetTree) {
-            Response::Tree { accesskit: Some(tree), .. } => {
-                tree.nodes.into_iter().map(|(_, node)| node).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn all(&mut self, part: &str) -> Vec<Node> {
-        let holds = |node: &Node| {
-            node.label().is_some_and(|l| l.contains(part)) || node.value().is_some_and(|v| v.contains(part))
-        };
-        self.nodes().into_iter().filter(holds).collect()
-    }
-
-    fn has(&mut self, part: &str) -> bool {
-        !self.all(part).is_empty()
-    }
-
-    fn find(&mut self, role: Option<Role>, name: &str) -> Option<Node> {
-        self.all(name).into_iter().find(|n| {
-            (n.label() == Some(name) || n.value() == Some(name)) && role.is_none_or(|role| n.role() == role)
-        })
-    }
-
-    fn wait(&mut self, what: &str, mut ready: impl FnMut(&mut Self) -> bool) {
-        let start = Instant::now();
-        eprintln!("waiting for {what}");
-        while !ready(self) {
-            if start.elapsed() > PATIENCE {
-                let names: Vec<_> =
-                    self.nodes().iter().filter_map(|n| n.label().or(n.value()).map(str::to_owned)).collect();
-                panic!("waited in vain for {what}; the window shows {names:?}");
-            }
-            assert!(self.child.try_wait().unwrap().is_none(), "the window closed while waiting for {what}");
-            std::thread::sleep(Duration::from_millis(150));
-        }
-    }
-
-    fn click(&mut self, name: &str) {
-        self.click_role(None, name);
-    }
-
-    fn click_role(&mut self, role: Option<Role>, name: &str) {
-        self.wait(name, |w| w.find(role, name).is_some_and(|n| !n.is_disabled()));
-        let node = self.find(role, name).unwrap();
-        self.click_node(&node);
-    }
-
-    fn click_node(&mut self, node: &Node) {
-        let bounds = node.bounds().unwrap();
-        let at = Pos2::new(((bounds.x0 + bounds.x1) / 2.0) as f32, ((bounds.y0 + bounds.y1) / 2.0) as f32);
-        let button = |pressed| Event::PointerButton {
-            pos: at,
-            button: PointerButton::Primary,
-            pressed,
-            modifiers: Modifiers::NONE,
-        };
-        // Pressed and released in one frame: on a busy machine two frames are further apart than a click may be long.
-        for events in [vec![Event::PointerMoved(at)], vec![button(true), button(false)]] {
-            let answer = self.ask(&Request::ApplyEvents { events });
-            assert!(matches!(answer, Response::Done), "{answer:?}");
-        }
-    }
-
-    /// Keeps a picture of the window in the folder that `FORERUN_TEST_KEEP` names, for eyes.
-    fn picture(&mut self, name: &str) {
-        let Some(folder) = std::env::var_os("FORERUN_TEST_KEEP").map(PathBuf::from) else { return };
-        if let Response::Screenshot(png) = self.ask(&Request::GetScreenshot { pixels_per_point: None }) {
-            std::fs::write(folder.join(format!("{name}.png")), png.bytes).unwrap();
-        }
+        let paths = dialogs_choose(&root.join("elsewhere/pushes"), root.join("tools"));
+        let mut driven = Driven::open(root, root, PATIENCE, |command| {
+            command.env("PATH", paths);
+        });
+        driven.wait("the engine", |w| w.has("Engine ready"));
+        Self { driven, _folder: project }
     }
 
     /// Takes the dataset into the project.
@@ -225,7 +105,7 @@ fn a_folder_becomes_a_model_that_is_used() {
     w.click("Examine");
     w.wait("the doctor's findings", |w| w.has("pictures looked at"));
     w.picture("data");
-    let link = std::fs::read_to_string(w.project.path().join("datasets/pushes.toml")).unwrap();
+    let link = std::fs::read_to_string(w.project.join("datasets/pushes.toml")).unwrap();
     assert!(link.contains("elsewhere/pushes"), "{link}");
 
     w.click_role(Some(Role::Button), "Train");
@@ -234,7 +114,7 @@ fn a_folder_becomes_a_model_that_is_used() {
     w.wait("the table of before and after", |w| w.has("Scorecard"));
     assert!(w.find(Some(Role::Image), "Before").is_some() && w.find(Some(Role::Image), "After").is_some());
     w.picture("train");
-    let model = w.project.path().join("models/pushes-model");
+    let model = w.project.join("models/pushes-model");
     for file in ["contract.json", "model.safetensors", "lineage.json", "scorecard.json"] {
         assert!(model.join(file).is_file(), "{file}");
     }
@@ -246,10 +126,10 @@ fn a_folder_becomes_a_model_that_is_used() {
     w.wait("the World screen with the new model", |w| {
         w.find(None, "Imagine").is_some() && w.has("pushes-model")
     });
-    let before = written(w.project.path());
+    let before = written(&w.project);
     w.click("New frame");
     w.click("Imagine");
-    w.wait("a whole future of the new model", |w| written(w.project.path()) > before);
+    w.wait("a whole future of the new model", |w| written(&w.project) > before);
 }
 
 #[test]
@@ -261,7 +141,7 @@ fn a_policy_is_learnt_tried_and_watched_in_both_places() {
     w.import();
     w.click_role(Some(Role::Button), "Policy");
     w.click("Learn policy");
-    let policy = w.project.path().join("policies/pushes-policy");
+    let policy = w.project.join("policies/pushes-policy");
     w.wait("the policy", |w| w.has("Done") && policy.join("model.safetensors").is_file());
     w.picture("policy-learnt");
     w.click_role(Some(Role::RadioButton), "Evaluate");
@@ -272,7 +152,7 @@ fn a_policy_is_learnt_tried_and_watched_in_both_places() {
     assert!(policy.join("scorecard.json").is_file());
     w.wait("a failure", |w| w.has("Watch episode with seed"));
     let failure = w.all("Watch episode with seed").into_iter().next().unwrap();
-    w.click_node(&failure);
+    w.click(failure.label().unwrap());
     w.wait("physics and imagination side by side", |w| {
         w.find(Some(Role::Image), "Physics").is_some() && w.find(Some(Role::Image), "Imagination").is_some()
     });
@@ -325,7 +205,7 @@ fn pictures_of_the_screens() {
     both(&mut w, "policy-evaluate");
     w.wait("a failure", |w| w.has("Watch episode with seed"));
     let failure = w.all("Watch episode with seed").into_iter().next().unwrap();
-    w.click_node(&failure);
+    w.click(failure.label().unwrap());
     w.wait("the end of the episode", |w| w.has("Branch from here"));
     both(&mut w, "policy-watch");
 }

@@ -3,42 +3,37 @@
 //! Needs a display (CI starts Xvfb). Without one it is skipped with a line on stderr, but where `CI` is set it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::net::{TcpListener, TcpStream};
+mod driven;
+
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use eframe::egui::{Event, Key, Modifiers, PointerButton, Pos2, accesskit::Node, accesskit::Role};
-use egui_inspection::protocol::{Request, Response, read_handshake, read_message, write_message};
+use driven::{Driven, PATIENCE, children, dialogs_choose, display, signal};
+use eframe::egui::{Key, Modifiers, accesskit::Node, accesskit::Role};
 use forerun::compare::gallery::Gallery;
 use forerun::compare::tree::TreeStore;
 use forerun::engine::record::FutureRecord;
 
-/// Longest wait for anything that the window should show; software drawing on a busy machine is slow.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The program in its window; ends with this value.
+/// The program in its window on a project of its own; ends with this value.
 struct Window {
-    child: Child,
-    stream: TcpStream,
-    project: tempfile::TempDir,
+    driven: Driven,
+    folder: tempfile::TempDir,
 }
 
-impl Drop for Window {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Window {
+    type Target = Driven;
+
+    fn deref(&self) -> &Driven {
+        &self.driven
     }
 }
 
-/// Whether there is a display to test on.
-fn display() -> bool {
-    if std::env::var_os("DISPLAY").is_some_and(|d| !d.is_empty()) {
-        return true;
+impl DerefMut for Window {
+    fn deref_mut(&mut self) -> &mut Driven {
+        &mut self.driven
     }
-    assert!(std::env::var_os("CI").is_none(), "CI must give the window tests a display (xvfb-run)");
-    eprintln!("skipped: DISPLAY is not set");
-    false
 }
 
 /// Whether the shipped model is there, without which nothing can be imagined.
@@ -68,144 +63,13 @@ impl Window {
     }
 
     /// A window on this project.
-    fn on(project: tempfile::TempDir) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
-        let runtime = project.path().join("run");
-        std::fs::create_dir_all(&runtime).unwrap();
-        // Where no desktop answers, file dialogs are zenity's: this one chooses a file without asking anybody.
-        let tools = project.path().join("tools");
-        std::fs::create_dir_all(&tools).unwrap();
-        let zenity = tools.join("zenity");
-        std::fs::write(&zenity, format!("#!/bin/sh\necho '{}'\n", exported(project.path()).display()))
-            .unwrap();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::set_permissions(&zenity, std::fs::Permissions::from_mode(0o755)).unwrap();
-        }
-        let paths = std::env::var_os("PATH").unwrap_or_default();
-        let paths = std::iter::once(tools).chain(std::env::split_paths(&paths));
-        let paths = std::env::join_paths(paths).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_forerun"))
-            .arg(project.path())
-            .env("EGUI_INSPECTION", &address)
-            .env("LANG", "en_US.UTF-8")
-            .env("LC_ALL", "en_US.UTF-8")
-            .env("XDG_RUNTIME_DIR", &runtime)
-            .env("PATH", paths)
-            .env_remove("DBUS_SESSION_BUS_ADDRESS")
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let start = Instant::now();
-        let mut stream = loop {
-            if let Ok(stream) = TcpStream::connect(&address) {
-                break stream;
-            }
-            if let Some(status) = child.try_wait().unwrap() {
-                panic!("the window closed at once: {status}");
-            }
-            assert!(start.elapsed() < PATIENCE, "the window never opened");
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        read_handshake(&mut stream).unwrap();
-        Self { child, stream, project }
-    }
-
-    fn ask(&mut self, request: &Request) -> Response {
-        write_message(&mut self.stream, request).unwrap();
-        read_message(&mut self.stream).unwrap()
-    }
-
-    fn events(&mut self, events: Vec<Event>) {
-        let answer = self.ask(&Request::ApplyEvents { events });
-        assert!(matches!(answer, Response::Done), "{answer:?}");
-    }
-
-    fn nodes(&mut self) -> Vec<Node> {
-        match self.ask(&Request::GetTree) {
-            Response::Tree { accesskit: Some(tree), .. } => {
-                tree.nodes.into_iter().map(|(_, node)| node).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn find(&mut self, name: &str) -> Option<Node> {
-        let named =
-            |node: &Node| node.label().is_some_and(|l| l == name) || node.value().is_some_and(|v| v == name);
-        self.nodes().into_iter().find(named)
-    }
-
-    fn has(&mut self, part: &str) -> bool {
-        let holds = |node: &Node| {
-            node.label().is_some_and(|l| l.contains(part)) || node.value().is_some_and(|v| v.contains(part))
-        };
-        self.nodes().iter().any(holds)
-    }
-
-    fn wait(&mut self, what: &str, mut ready: impl FnMut(&mut Self) -> bool) {
-        let start = Instant::now();
-        while !ready(self) {
-            if start.elapsed() > PATIENCE {
-                let names: Vec<_> =
-                    self.nodes().iter().filter_map(|n| n.label().or(n.value()).map(str::to_owned)).collect();
-                panic!("waited in vain for {what}; the window shows {names:?}");
-            }
-            assert!(self.child.try_wait().unwrap().is_none(), "the window closed while waiting for {what}");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    fn click(&mut self, name: &str) {
-        self.click_at(name, 0.5);
-    }
-
-    /// Clicks at this part of a widget's width.
-    fn click_at(&mut self, name: &str, part: f64) {
-        self.wait(name, |w| w.find(name).is_some_and(|n| !n.is_disabled()));
-        let bounds = self.find(name).unwrap().bounds().unwrap();
-        let x = bounds.x0 + (bounds.x1 - bounds.x0) * part;
-        let at = Pos2::new(x as f32, ((bounds.y0 + bounds.y1) / 2.0) as f32);
-        let button = |pressed| Event::PointerButton {
-            pos: at,
-            button: PointerButton::Primary,
-            pressed,
-            modifiers: Modifiers::NONE,
-        };
-        self.events(vec![Event::PointerMoved(at)]);
-        // Both in one frame: where drawing is slow, two frames would be too long for a click.
-        self.events(vec![button(true), button(false)]);
-    }
-
-    fn press(&mut self, modifiers: Modifiers, key: Key) {
-        for pressed in [true, false] {
-            self.events(vec![Event::Key { key, physical_key: None, pressed, repeat: false, modifiers }]);
-        }
-    }
-
-    /// Keeps a picture of the window in the folder that `FORERUN_TEST_KEEP` names, for eyes.
-    fn picture(&mut self, name: &str) {
-        let Some(folder) = std::env::var_os("FORERUN_TEST_KEEP").map(PathBuf::from) else { return };
-        if let Response::Screenshot(png) = self.ask(&Request::GetScreenshot { pixels_per_point: None }) {
-            std::fs::write(folder.join(format!("{name}.png")), png.bytes).unwrap();
-        }
-    }
-
-    /// Process number of the engine, the child of the window.
-    fn engine(&self) -> Option<u32> {
-        let parent = self.child.id().to_string();
-        std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
-            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-            // The name in brackets may hold spaces; what follows the last bracket is state, then the parent.
-            let (_, rest) = stat.rsplit_once(')')?;
-            let mut fields = rest.split_whitespace();
-            let alive = fields.next()? != "Z";
-            (alive && fields.next()? == parent).then_some(pid)
-        })
+    fn on(folder: tempfile::TempDir) -> Self {
+        let root = folder.path();
+        let paths = dialogs_choose(&exported(root), root.join("tools"));
+        let driven = Driven::open(root, root, PATIENCE, |command| {
+            command.env("PATH", paths);
+        });
+        Self { driven, folder }
     }
 }
 
@@ -236,7 +100,7 @@ fn the_window_opens_shows_scenes_and_closes_with_its_state_kept() {
     let mut w = Window::open();
     w.wait("the engine", |w| w.has("Engine ready"));
     // A scene is a disabled button until the engine has drawn it.
-    w.wait("the scenes", |w| w.find("Scene 6").is_some_and(|n| !n.is_disabled()));
+    w.wait("the scenes", |w| w.find(None, "Scene 6").is_some_and(|n| !n.is_disabled()));
     w.click("Scene 2");
     w.wait("the words of the scene", |w| w.has("push the red cube to the right"));
     w.press(Modifiers::COMMAND, Key::Q);
@@ -246,7 +110,7 @@ fn the_window_opens_shows_scenes_and_closes_with_its_state_kept() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(w.child.wait().unwrap().success());
-    let kept = std::fs::read_to_string(w.project.path().join(".forerun/window.json")).unwrap();
+    let kept = std::fs::read_to_string(w.project.join(".forerun/window.json")).unwrap();
     assert!(kept.contains("push the red cube to the right"), "{kept}");
 }
 
@@ -260,19 +124,21 @@ fn a_killed_engine_leaves_the_window_and_the_next_job_runs() {
     // Two clicks from the first start to a future.
     w.click("Scene 1");
     w.click("Imagine");
-    w.wait("a future", |w| w.find("Future with seed 1").is_some());
-    w.wait("whole futures", |w| written(w.project.path()).len() == 4);
-    w.wait("the end of the run", |w| w.find("Imagine").is_some());
+    w.wait("a future", |w| w.find(None, "Future with seed 1").is_some());
+    w.wait("whole futures", |w| written(&w.project).len() == 4);
+    w.wait("the end of the run", |w| w.find(None, "Imagine").is_some());
 
     // Kill the engine in the middle of the next run.
     w.click("Imagine");
-    w.wait("the run", |w| w.find("Cancel").is_some());
-    let engine = w.engine().expect("the engine is a child of the window");
-    assert!(Command::new("kill").args(["-9", &engine.to_string()]).status().unwrap().success());
+    w.wait("the run", |w| w.find(None, "Cancel").is_some());
+    let engine = children(w.child.id(), "engine").pop().expect("the engine is a child of the window");
+    signal(engine, "-9");
     w.wait("the banner", |w| w.has("The engine stopped"));
-    w.wait("the new engine", |w| w.has("Engine ready") && w.engine().is_some_and(|pid| pid != engine));
+    w.wait("the new engine", |w| {
+        w.has("Engine ready") && children(w.child.id(), "engine").pop().is_some_and(|pid| pid != engine)
+    });
     w.click("Retry");
-    w.wait("whole futures after the crash", |w| written(w.project.path()).len() == 8);
+    w.wait("whole futures after the crash", |w| written(&w.project).len() == 8);
 }
 
 /// From an empty project to two branches beside the truth and a sheet of them in a file: thirteen clicks. Then the window
@@ -286,32 +152,32 @@ fn thirteen_clicks_lead_to_a_sheet_of_two_branches_and_the_truth_and_the_tree_su
     let mut w = Window::with_setup(r#"{ "futures": 1, "steps": 4, "refine": 1 }"#);
     w.click("Scene 1");
     w.click("Imagine");
-    w.wait("a whole future", |w| written(w.project.path()).len() == 1);
-    w.wait("the end of the run", |w| w.find("Imagine").is_some());
+    w.wait("a whole future", |w| written(&w.project).len() == 1);
+    w.wait("the end of the run", |w| w.find(None, "Imagine").is_some());
     w.click("Compare these");
-    w.wait("its pane", |w| w.find("Pane 1: Seed 1").is_some());
-    w.click_at("Timeline", 0.5);
+    w.wait("its pane", |w| w.find(None, "Pane 1: Seed 1").is_some());
+    w.click("Timeline");
     w.click("Branch");
     w.click("Imagine");
-    w.wait("the first branch in the tree", |w| kept(w.project.path()).len() == 2);
+    w.wait("the first branch in the tree", |w| kept(&w.project).len() == 2);
     w.click("Branch");
     w.click("Another seed");
     w.click("Imagine");
-    w.wait("the second branch in the tree", |w| kept(w.project.path()).len() == 3);
+    w.wait("the second branch in the tree", |w| kept(&w.project).len() == 3);
     w.click("Virtual world beside it");
-    w.wait("the truth", |w| w.find("Pane 4: Virtual world").is_some());
-    w.wait("numbers against the truth", |w| w.find("against the virtual world").is_some());
+    w.wait("the truth", |w| w.find(None, "Pane 4: Virtual world").is_some());
+    w.wait("numbers against the truth", |w| w.find(None, "against the virtual world").is_some());
     w.wait("numbers of both branches", |w| {
-        ["PSNR of pane 2", "PSNR of pane 3"].iter().all(|name| w.find(name).is_some())
+        ["PSNR of pane 2", "PSNR of pane 3"].iter().all(|name| w.find(None, name).is_some())
     });
     w.click("Export");
     w.click("Sheet (PNG)");
     w.click("Choose where…");
-    w.wait("the sheet", |w| exported(w.project.path()).is_file() && w.has("Exported to"));
-    let sheet = forerun::media::read_picture(&exported(w.project.path())).unwrap();
+    w.wait("the sheet", |w| exported(&w.project).is_file() && w.has("Exported to"));
+    let sheet = forerun::media::read_picture(&exported(&w.project)).unwrap();
     // Four panes of 128 x 128 at twice their size, two beside each other, with labels.
     assert!(sheet.width >= 512 && sheet.height >= 512, "{sheet:?}");
-    let branches = kept(w.project.path());
+    let branches = kept(&w.project);
     let from_a_future = branches.iter().filter(|r| r.start.source["kind"] == "future");
     let mut seeds: Vec<u64> = from_a_future.map(|r| r.seed).collect();
     seeds.sort_unstable();
@@ -345,17 +211,17 @@ fn thirteen_clicks_lead_to_a_sheet_of_two_branches_and_the_truth_and_the_tree_su
     // Killed in the middle of a run, with nothing said to it.
     w.click("Branch");
     w.click("Imagine");
-    w.wait("the run", |w| w.has("Cancel") || kept(w.project.path()).len() > 3);
+    w.wait("the run", |w| w.has("Cancel") || kept(&w.project).len() > 3);
     w.child.kill().unwrap();
     w.child.wait().unwrap();
-    let project = std::mem::replace(&mut w.project, tempfile::tempdir().unwrap());
+    let project = std::mem::replace(&mut w.folder, tempfile::tempdir().unwrap());
     let futures = project.path().join("futures");
     let mut again = Window::on(project);
     // Which part was open is kept a moment after the last change; the kill may have come before.
     again.click("Panes");
-    again.wait("the panes", |w| w.find("Pane 4: Virtual world").is_some());
+    again.wait("the panes", |w| w.find(None, "Pane 4: Virtual world").is_some());
     again.click("Tree");
-    let rows = |w: &mut Window| {
+    let rows = |w: &mut Driven| {
         let row = |n: &Node| n.label().is_some_and(|l| l.contains(", seed "));
         w.nodes().iter().filter(|n| row(n)).count()
     };

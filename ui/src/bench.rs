@@ -2,15 +2,16 @@
 //!
 //! No engine runs; the panes show pictures of the virtual world that lie in files. What is measured is the window: from
 //! the beginning of one frame to the beginning of the next with everything that the driver does in between, and the time
-//! of the window's own thread alone.
+//! of the window's own thread alone. Scrubbing is a pointer that drags along the timeline; it is measured from the
+//! pointer's event to the end of the frame that shows what it asked for.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use eframe::egui::{self, Context, Ui, vec2};
+use eframe::egui::{self, Context, Event, Modifiers, PointerButton, Pos2, RawInput, Rect, Ui, pos2, vec2};
 use eframe::egui_wgpu::{SurfaceConfig, wgpu};
-use forerun::engine::protocol::{Event, JobId, Packet, Reading, Request};
+use forerun::engine::protocol::{self, JobId, Packet, Reading, Request};
 use forerun::failure::Failure;
 use forerun::world::{Behaviour, EpisodeSettings, generate_episode};
 use forerun::{Frame, media};
@@ -23,6 +24,7 @@ use crate::futures::{MEMORY_LIMIT, Run, RunState};
 use crate::link::Link;
 use crate::project::Project;
 use crate::screens::Screen;
+use crate::shell::transport_bar::timeline_line;
 use crate::transport::Input;
 use crate::widgets::pane::Slot;
 use crate::{fonts, theme};
@@ -66,7 +68,7 @@ impl Link for Silent {
         NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }
     fn send(&self, _request: Request, _blobs: Vec<Vec<u8>>) {}
-    fn try_recv(&self) -> Option<Packet<Event>> {
+    fn try_recv(&self) -> Option<Packet<protocol::Event>> {
         None
     }
     fn set_wake(&self, _wake: Box<dyn Fn() + Send + Sync>) {}
@@ -136,8 +138,16 @@ impl Numbers {
 enum Phase {
     Lay,
     Warm(f64),
-    Play { since: f64, ticks: usize, last: usize },
-    Scrub { done: usize, asked: Option<(usize, Instant)> },
+    Play {
+        since: f64,
+        ticks: usize,
+        last: usize,
+    },
+    /// `asked`: the frame that the pointer is at, and since when.
+    Scrub {
+        done: usize,
+        asked: Option<(usize, Instant)>,
+    },
 }
 
 struct Bench {
@@ -147,6 +157,8 @@ struct Bench {
     case: usize,
     phase: Phase,
     last: Option<Instant>,
+    /// Where the pointer holds the timeline.
+    pressed: Option<Pos2>,
     now: Numbers,
     out: Arc<Mutex<Vec<(Case, Numbers)>>>,
     trouble: Arc<Mutex<Option<Failure>>>,
@@ -199,6 +211,7 @@ pub fn window(seconds: f64) -> Result<Value, StartError> {
                 case: 0,
                 phase: Phase::Lay,
                 last: None,
+                pressed: None,
                 now: Numbers::default(),
                 out: results,
                 trouble: wrong,
@@ -283,6 +296,34 @@ impl Bench {
         })
     }
 
+    /// Moves the pointer along the timeline.
+    fn point(&mut self, ctx: &Context, input: &mut RawInput) {
+        let button = |pos, pressed| Event::PointerButton {
+            pos,
+            button: PointerButton::Primary,
+            pressed,
+            modifiers: Modifiers::NONE,
+        };
+        let Phase::Scrub { done, asked: None } = self.phase else {
+            let over = !matches!(self.phase, Phase::Scrub { .. });
+            if let Some(pos) = self.pressed.take_if(|_| over) {
+                input.events.extend([button(pos, false), Event::PointerGone]);
+            }
+            return;
+        };
+        let line = ctx.data(|d| d.get_temp::<Rect>(timeline_line()));
+        let (Some(line), Some(case)) = (line, CASES.get(self.case).filter(|_| done < SCRUBS)) else { return };
+        // Places far apart, none of them near the one before.
+        let index = (done * 37 + 11) % case.frames;
+        let part = index as f32 / case.frames.saturating_sub(1).max(1) as f32;
+        let pos = pos2(line.left() + line.width() * part, line.center().y);
+        input.events.push(Event::PointerMoved(pos));
+        if self.pressed.replace(pos).is_none() {
+            input.events.push(button(pos, true));
+        }
+        self.phase = Phase::Scrub { done, asked: Some((index, Instant::now())) };
+    }
+
     fn go(&mut self, ctx: &Context, began: Instant) {
         let Some(case) = CASES.get(self.case).copied() else {
             ctx.send_viewport_cmd(egui::ViewportCommand::Close);
@@ -329,12 +370,7 @@ impl Bench {
                     self.phase = Phase::Scrub { done: done + 1, asked: None };
                 }
             }
-            Phase::Scrub { done, asked: None } if done < SCRUBS => {
-                // Places far apart, none of them near the one before.
-                let index = (done * 37 + 11) % case.frames;
-                self.studio.transport.apply(Input::Seek(index), now);
-                self.phase = Phase::Scrub { done, asked: Some((index, Instant::now())) };
-            }
+            Phase::Scrub { done, asked: None } if done < SCRUBS => {}
             Phase::Scrub { .. } => {
                 let numbers = std::mem::take(&mut self.now);
                 self.out.lock().unwrap_or_else(PoisonError::into_inner).push((case, numbers));
@@ -346,6 +382,10 @@ impl Bench {
 }
 
 impl eframe::App for Bench {
+    fn raw_input_hook(&mut self, ctx: &Context, input: &mut RawInput) {
+        self.point(ctx, input);
+    }
+
     fn logic(&mut self, ctx: &Context, frame: &mut eframe::Frame) {
         let began = Instant::now();
         let playing = matches!(self.phase, Phase::Play { .. });

@@ -5,7 +5,7 @@ mod common;
 
 use common::{SIDE, Window, compare_seeds, picture};
 use eframe::egui::{self, Key, Modifiers, accesskit::Role};
-use egui_kittest::kittest::Queryable;
+use egui_kittest::kittest::{NodeT, Queryable};
 use forerun::engine::protocol::{Event, Reading, Request};
 use forerun_ui::compare::{Look, Source};
 use forerun_ui::doc::{Edit, StartDoc};
@@ -235,6 +235,84 @@ fn every_size_language_and_number_of_panes_has_named_widgets_and_known_letters()
                 // `run` checks names and glyphs, and that the window comes to rest.
                 w.harness.run();
             }
+        }
+    }
+}
+
+#[test]
+fn whoever_scrubs_sees_the_frame_under_the_pointer_in_the_same_frame_of_the_window() {
+    let mut w = compare_seeds(WIDE, 3, 8);
+    let line = w.harness.get_by_role_and_label(Role::Slider, "Timeline").rect().shrink2(egui::vec2(8.0, 0.0));
+    let at = |frame: f32| egui::pos2(line.left() + line.width() * frame / 8.0, line.center().y);
+    let shows = |w: &mut Window, frame: usize| {
+        let panes = w.app().compare.doc.get().panes.clone();
+        panes.iter().enumerate().all(|(i, pane)| {
+            let slot = forerun_ui::widgets::pane::Slot::Compare(pane.id, false);
+            w.app().textures.shown(&slot).unwrap().data == picture(common::level(i as u64 + 1, frame))
+        })
+    };
+    w.harness.hover_at(at(0.0));
+    w.steps(2);
+    w.harness.drag_at(at(5.0));
+    w.steps(1);
+    assert!(shows(&mut w, 5), "pressed: frame {}", w.app().transport.frame());
+    w.harness.hover_at(at(2.0));
+    w.steps(1);
+    assert!(shows(&mut w, 2), "dragged: frame {}", w.app().transport.frame());
+    w.harness.drop_at(at(2.0));
+    w.steps(2);
+    assert!(shows(&mut w, 2) && !w.app().transport.playing());
+}
+
+/// Labels that reach out of the window, or into the pane on their right.
+fn spilled(w: &mut Window, size: [f32; 2], panes: usize) -> Vec<String> {
+    let mut out = Vec::new();
+    let words = &w.s().compare.pane;
+    let names: Vec<String> =
+        (1..=panes).map(|n| forerun_ui::i18n::fill(words, &[("n", &n), ("name", &"")])).collect();
+    let cells: Vec<egui::Rect> =
+        names.iter().filter_map(|name| w.harness.query_by_label_contains(name)).map(|n| n.rect()).collect();
+    assert!(!cells.is_empty(), "the panes have names");
+    for node in w.harness.root().children_recursive() {
+        let text = node.value().or_else(|| node.accesskit_node().label()).unwrap_or_default();
+        if node.accesskit_node().role() != Role::Label || text.is_empty() {
+            continue;
+        }
+        let rect = node.rect();
+        if rect.right() > size[0] + 1.0 {
+            out.push(format!("{text:.40} ends at {} of {}", rect.right(), size[0]));
+        }
+        for (left, right) in cells.iter().zip(cells.iter().skip(1)) {
+            let under = rect.left() >= left.left() - 1.0 && rect.left() < left.right();
+            let below = rect.top() >= left.bottom() - 1.0 && rect.top() < left.bottom() + 60.0;
+            if left.top() == right.top() && under && below && rect.right() > right.left() + 1.0 {
+                out.push(format!("{text:.40} of the pane at {} runs into the next", left.left()));
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn long_names_and_prompts_stay_under_their_panes() {
+    let english =
+        "push the extraordinarily heavy crimson cube slowly and very carefully to the far left ".repeat(4);
+    let chinese = "把那個非常非常沉重的深紅色方塊慢慢地小心地推到桌子最左邊的角落".repeat(4);
+    for (size, panes) in [(WIDE, 4), ([720.0, 480.0], 3), ([3840.0, 2160.0], 9)] {
+        for (language, prompt) in [(Language::English, &english), (Language::Chinese, &chinese)] {
+            let mut w = compare_seeds(size, panes, 2);
+            w.app().view.language = language;
+            let run = w.app().runs.shown_mut().unwrap();
+            run.spec.prompt.clone_from(prompt);
+            run.model = "my-very-own-tabletop-model-post-trained-on-the-second-of-december".into();
+            w.harness.run();
+            assert_eq!(spilled(&mut w, size, panes), Vec::<String>::new(), "{size:?} {language:?}");
+            let told = w.harness.root().children_recursive().any(|n| {
+                n.value()
+                    .or_else(|| n.accesskit_node().label())
+                    .is_some_and(|text| text.contains(prompt.trim()))
+            });
+            assert!(told, "the whole prompt is there for who asks: {size:?} {language:?}");
         }
     }
 }

@@ -246,7 +246,9 @@ impl Camera {
             let mut buffer = Buffer { kind: VIDEO_CAPTURE, memory: MEMORY_MMAP, ..zeros() };
             match call(self.fd.as_raw_fd(), call::DQBUF, &mut buffer) {
                 Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    continue;
+                }
                 Err(e) => return Err(e),
             }
             let sound = buffer.flags & BUFFER_ERROR == 0;

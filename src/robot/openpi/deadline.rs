@@ -37,17 +37,32 @@ fn late(e: io::Error) -> io::Error {
     if e.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { e }
 }
 
+/// Whether a process that was stopped goes on: no reason to end a conversation.
+fn interrupted(result: &io::Result<usize>) -> bool {
+    result.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::Interrupted)
+}
+
 impl Read for Deadline {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(Some(self.left()?))?;
-        self.socket.read(into).map_err(late)
+        loop {
+            self.socket.set_read_timeout(Some(self.left()?))?;
+            let read = self.socket.read(into);
+            if !interrupted(&read) {
+                return read.map_err(late);
+            }
+        }
     }
 }
 
 impl Write for Deadline {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(Some(self.left()?))?;
-        self.socket.write(bytes).map_err(late)
+        loop {
+            self.socket.set_write_timeout(Some(self.left()?))?;
+            let written = self.socket.write(bytes);
+            if !interrupted(&written) {
+                return written.map_err(late);
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -404,6 +404,12 @@ impl Studio {
         });
     }
 
+    /// Goes to a frame now and not with the next frame of the window: what is laid out after this shows it already.
+    pub fn seek(&mut self, frame: usize) {
+        self.transport.apply(Input::Seek(frame), self.now);
+        self.follow_frames();
+    }
+
     /// Asks for the frames that are about to be shown and were let go of; keeps memory within [`MEMORY_LIMIT`].
     pub(super) fn follow_frames(&mut self) {
         let compare = self.view.screen == Screen::Compare;

@@ -24,6 +24,7 @@ mod world_pane;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use eframe::egui::{self, Context, Key, Ui};
 use forerun::engine::protocol::{ModelInfo, Request};
@@ -65,6 +66,9 @@ const MOST_TAKEN: usize = 32 << 20;
 
 /// Seconds without a change after which layout and setup are written.
 const SAVE_AFTER: f64 = 2.0;
+
+/// How long a frame of the window waits for pictures that it has just asked for, while nothing plays.
+const PATIENCE: Duration = Duration::from_millis(16);
 
 /// Whether the engine answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -438,7 +442,9 @@ impl Studio {
         toasts::toasts(self, ui.ctx());
         sheets::sheet(self, ui.ctx());
         self.drop_hint(ui);
-        self.textures.depart();
+        // While something plays, the next frame comes anyway, and nothing is waited for.
+        let patience = if self.transport.playing() { Duration::ZERO } else { PATIENCE };
+        self.textures.depart(patience);
         let ctx = ui.ctx().clone();
         if let Some(size) = ctx.input(|i| i.viewport().inner_rect.map(|r| (r.width(), r.height()))) {
             self.view.size = Some(size);

@@ -1,8 +1,8 @@
 //! The transport bar: one time base for all panes.
 
 use eframe::egui::{
-    Align, ComboBox, CursorIcon, EventFilter, Frame, Key, Layout, Margin, Modifiers, Panel, Rect, RichText,
-    Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
+    Align, ComboBox, CursorIcon, EventFilter, Frame, Id, Key, Layout, Margin, Modifiers, Panel, Rect,
+    RichText, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
 };
 
 use crate::app::Studio;
@@ -80,21 +80,28 @@ fn rate(app: &mut Studio, ui: &mut Ui, s: &Strings) {
     combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, &name));
 }
 
+/// Where egui's memory has the line of the timeline, a [`Rect`] in points, for whoever moves a pointer along it.
+pub fn timeline_line() -> Id {
+    Id::new("the line of the timeline")
+}
+
 fn timeline(app: &mut Studio, ui: &mut Ui, s: &Strings) {
     let t = tokens(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 32.0), Sense::click_and_drag());
     let line = rect.shrink2(vec2(8.0, 0.0));
-    let (frame, here, all) = (app.transport.frame(), app.transport.available(), app.transport.expected());
+    let (here, all) = (app.transport.available(), app.transport.expected());
+    let frame = app.transport.frame();
     response.widget_info(|| WidgetInfo::slider(all > 0, frame as f64, &s.transport.timeline));
     let last = all.saturating_sub(1).max(1) as f32;
     let x = |frame: f32| line.left() + line.width() * frame / last;
     if let Some(pointer) = response.interact_pointer_pos().filter(|_| all > 0) {
         let part = ((pointer.x - line.left()) / line.width().max(1.0)).clamp(0.0, 1.0);
-        app.outbox.send(Message::Transport(Input::Seek((part * last).round() as usize)));
+        app.seek((part * last).round() as usize);
         if response.drag_started() {
-            app.outbox.send(Message::Transport(Input::Pause));
+            app.transport.apply(Input::Pause, app.now);
         }
     }
+    ui.ctx().data_mut(|d| d.insert_temp(timeline_line(), line));
     if response.has_focus() {
         let filter = EventFilter { horizontal_arrows: true, ..EventFilter::default() };
         ui.memory_mut(|m| m.set_focus_lock_filter(response.id, filter));
@@ -107,6 +114,7 @@ fn timeline(app: &mut Studio, ui: &mut Ui, s: &Strings) {
             app.outbox.send(Message::Transport(Input::Step(by)));
         }
     }
+    let frame = app.transport.frame();
     let painter = ui.painter();
     let y = rect.center().y;
     let bar = |from: f32, to: f32| Rect::from_min_max(pos2(from, y - 2.0), pos2(to, y + 2.0));

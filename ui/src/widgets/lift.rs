@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use eframe::egui::Context;
 use eframe::egui_wgpu::wgpu;
@@ -57,5 +58,10 @@ impl Lift {
     /// Whether the batch is done.
     pub fn landed(&self) -> bool {
         self.landed.try_recv().is_ok()
+    }
+
+    /// Whether the batch is done within this time; waits no longer than it needs.
+    pub fn landed_within(&self, patience: Duration) -> bool {
+        !patience.is_zero() && self.landed.recv_timeout(patience).is_ok()
     }
 }

@@ -1,11 +1,14 @@
 //! Pictures of the panes: textures that are made once and written again for each frame.
 //!
 //! In the window, a thread of its own turns frames into textures ([`super::lift`]); all panes change together, when the
-//! last of them is there. Without a graphics device (tests) egui's textures serve, written at once.
+//! last of them is there. A slot has one name for egui and two textures, one that is drawn and one that is written;
+//! the name is bound to the other one when it is ready, which may be as late as after the panes were laid out. Without a
+//! graphics device (tests) egui's textures serve, written at once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use eframe::egui::epaint::RectShape;
 use eframe::egui::{Color32, ColorImage, Context, Rect, TextureHandle, TextureId, TextureOptions, Ui, vec2};
@@ -58,13 +61,14 @@ pub enum Slot {
 /// A texture of the graphics card.
 struct Face {
     texture: wgpu::Texture,
-    id: TextureId,
     size: [usize; 2],
 }
 
 /// What the graphics card shows in a slot.
 #[derive(Default)]
 struct Gpu {
+    /// What egui calls the texture in front, once there is one.
+    id: Option<TextureId>,
     /// What is drawn, and the frame and scale that it holds.
     front: Option<(Face, Arc<Frame>, usize)>,
     /// What the thread writes.
@@ -92,7 +96,7 @@ pub struct Textures {
     entries: HashMap<Slot, Entry>,
     pass: u64,
     /// What the thread is at: slot, back texture, frame and scale.
-    flying: Vec<(Slot, TextureId, Arc<Frame>, usize)>,
+    flying: Vec<(Slot, wgpu::Texture, Arc<Frame>, usize)>,
 }
 
 impl Textures {
@@ -120,8 +124,7 @@ impl Textures {
         let wanted = (width * ctx.pixels_per_point() / frame.width.max(1) as f32).ceil();
         let scale = if smooth { 1 } else { (wanted as usize).clamp(1, MAX_SCALE) };
         if self.lift.is_some() {
-            let gpu = self.want(slot, frame, scale)?;
-            return gpu.front.as_ref().map(|(face, ..)| face.id);
+            return self.want(slot, frame, scale)?.id;
         }
         let used = self.pass;
         if let Some(entry) = self.entries.get_mut(&slot) {
@@ -166,19 +169,36 @@ impl Textures {
     /// Shows what the thread has finished. Call it before anything is drawn.
     pub fn arrive(&mut self) {
         self.pass += 1;
-        if self.flying.is_empty() || !self.lift.as_ref().is_some_and(Lift::landed) {
-            return;
+        if !self.flying.is_empty() && self.lift.as_ref().is_some_and(Lift::landed) {
+            self.land();
         }
-        for (slot, id, frame, scale) in std::mem::take(&mut self.flying) {
+    }
+
+    /// Binds the names of the slots to the textures that the thread has written.
+    fn land(&mut self) {
+        let Some(render) = &self.render else { return };
+        let mut renderer = render.renderer.write();
+        for (slot, texture, frame, scale) in std::mem::take(&mut self.flying) {
             let Some(Entry { sink: Sink::Gpu(gpu), .. }) = self.entries.get_mut(&slot) else { continue };
-            let Some(face) = gpu.back.take_if(|face| face.id == id) else { continue };
+            let Some(face) = gpu.back.take_if(|face| face.texture == texture) else { continue };
+            let view = face.texture.create_view(&wgpu::TextureViewDescriptor::default());
+            let filter = wgpu::FilterMode::Linear;
+            match gpu.id {
+                Some(id) => {
+                    renderer.update_egui_texture_from_wgpu_texture(&render.device, &view, filter, id);
+                }
+                None => gpu.id = Some(renderer.register_native_texture(&render.device, &view, filter)),
+            }
             gpu.back = gpu.front.replace((face, frame, scale)).map(|(face, ..)| face);
         }
     }
 
-    /// Gives the thread everything that is to be shown and is not yet. Call it when all was drawn. While the thread is at
-    /// work nothing new is given to it: what is wanted by then is the newest.
-    pub fn depart(&mut self) {
+    /// Gives the thread everything that is to be shown and is not yet. Call it when all was laid out. While the thread is
+    /// at work nothing new is given to it: what is wanted by then is the newest.
+    ///
+    /// What the thread finishes within `patience` is in the very frame that asked for it: whoever scrubs sees the frame
+    /// under the pointer one frame of the window earlier.
+    pub fn depart(&mut self, patience: Duration) {
         if self.entries.len() > MOST {
             let drawn: std::collections::HashSet<Slot> =
                 self.entries.iter().filter(|(_, e)| e.used == self.pass).map(|(s, _)| s.clone()).collect();
@@ -197,15 +217,18 @@ impl Textures {
                 continue;
             }
             let size = [frame.width * scale, frame.height * scale];
-            if let Some(old) = gpu.back.take_if(|face| face.size != size) {
-                render.renderer.write().free_texture(&old.id);
-            }
+            gpu.back.take_if(|face| face.size != size);
             let back = gpu.back.get_or_insert_with(|| make(render, size));
-            self.flying.push((slot.clone(), back.id, frame.clone(), scale));
+            self.flying.push((slot.clone(), back.texture.clone(), frame.clone(), scale));
             loads.push(Load { texture: back.texture.clone(), frame, scale });
         }
-        if !loads.is_empty() && !lift.take(loads) {
+        if loads.is_empty() {
+            return;
+        }
+        if !lift.take(loads) {
             self.flying.clear();
+        } else if lift.landed_within(patience) {
+            self.land();
         }
     }
 
@@ -233,8 +256,7 @@ impl Textures {
         self.entries.retain(|slot, entry| {
             let stays = keep(slot);
             if let (false, Sink::Gpu(gpu), Some(render)) = (stays, &mut entry.sink, render) {
-                let faces = gpu.front.take().map(|(face, ..)| face).into_iter().chain(gpu.back.take());
-                faces.for_each(|face| render.renderer.write().free_texture(&face.id));
+                gpu.id.take().iter().for_each(|id| render.renderer.write().free_texture(id));
             }
             stays
         });
@@ -258,9 +280,7 @@ fn make(render: &RenderState, size: [usize; 2]) -> Face {
         usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
         view_formats: &[],
     });
-    let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
-    let id = render.renderer.write().register_native_texture(&render.device, &view, wgpu::FilterMode::Linear);
-    Face { texture, id, size }
+    Face { texture, size }
 }
 
 pub(super) fn extent(size: [usize; 2]) -> wgpu::Extent3d {

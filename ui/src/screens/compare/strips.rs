@@ -310,9 +310,9 @@ fn draw(app: &mut Studio, ui: &mut Ui, s: &Strings, metric: &Metric, lines: &[Li
     }
     if let Some(pointer) = response.interact_pointer_pos() {
         let part = ((pointer.x - plot.left()) / plot.width().max(1.0)).clamp(0.0, 1.0);
-        app.outbox.send(Message::Transport(Input::Seek((part * last).round() as usize)));
+        app.seek((part * last).round() as usize);
         if response.drag_started() || response.clicked() {
-            app.outbox.send(Message::Transport(Input::Pause));
+            app.transport.apply(Input::Pause, app.now);
         }
     }
     if response.hovered() {
