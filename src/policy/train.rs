@@ -351,7 +351,7 @@ impl<'a> Run<'a> {
                     if cancel.load(Ordering::Relaxed) {
                         break;
                     }
-                    let share = self.share(*first, *count);
+                    let share = self.share(*first, *count).map_err(|error| error.on(device));
                     if let Some(slot) = results.get(at) {
                         *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(share);
                     }

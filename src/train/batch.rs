@@ -157,7 +157,7 @@ fn on_workers(
                 if cancel.load(Ordering::Relaxed) {
                     break;
                 }
-                let share = one(*first, *count);
+                let share = one(*first, *count).map_err(|error| error.on(device));
                 if let Some(slot) = results.get(at) {
                     *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(share);
                 }
