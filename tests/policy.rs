@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use candle_core::Device;
 use forerun::Frame;
+use forerun::models::nn::path::{self, Path as Way};
 use forerun::models::policy::{Chunk, Draw, Kind, Look, Policy, Seen};
 use forerun::policy::{PolicyJob, PolicySettings, run};
 use forerun::train::{Budget, Episode, Library, TrainError, channel_of};
@@ -73,6 +75,37 @@ fn job<'a>(library: &'a Library, held_out: &'a [Episode], out: &Path, iterations
         budget: Budget::Iterations(iterations),
         resume: false,
         base: None,
+        device: Device::Cpu,
+    }
+}
+
+/// One worker, all examples at once, stock operations, the optimiser in tensors: the same run to rounding.
+#[test]
+fn learning_as_a_graphics_card_does_gives_the_same_policy() {
+    let library = library();
+    let held = [episode(3), episode(8)];
+    let learn = |wish: Way| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut job = job(&library, &held, dir.path(), 5);
+        job.settings.bf16 = false;
+        let mut course = Vec::new();
+        let cancel = AtomicBool::new(false);
+        path::with(wish, || run(&job, &mut |report| course.push(report.clone()), &cancel)).unwrap();
+        (course, load(dir.path()))
+    };
+    let ((kernels, policy), (stock, other)) = (learn(Way::Auto), learn(Way::Stock));
+    assert_eq!((kernels.len(), stock.len()), (5, 5));
+    for (a, b) in kernels.iter().zip(&stock) {
+        assert!((a.loss - b.loss).abs() < 1e-3 * a.loss, "{a:?} {b:?}");
+        assert!((a.gradient_norm - b.gradient_norm).abs() < 5e-3 * a.gradient_norm, "{a:?} {b:?}");
+    }
+    let frame = picture(0.8);
+    let seen =
+        Seen { now: &frame, before: None, start: None, goal: None, state: &[0.0], prompt: Some("right") };
+    let plan =
+        |policy: &Policy| policy.plan(&[seen], &[vec![Draw::MEAN]]).unwrap().concat().concat().concat();
+    for (a, b) in plan(&policy).iter().zip(plan(&other)) {
+        assert!((a - b).abs() < 0.05, "{a} and {b} of a range of 20");
     }
 }
 
@@ -276,7 +309,8 @@ mod ahead {
             };
             let cancel = AtomicBool::new(false);
             let budget = Budget::Iterations(2);
-            start(settings, data, &self.path(out), base, budget, false, &mut watch, &cancel).unwrap();
+            start(settings, data, &self.path(out), base, budget, false, &Device::Cpu, &mut watch, &cancel)
+                .unwrap();
             assert!(read >= 2);
             load_policy(&self.path(out)).unwrap()
         }

@@ -10,6 +10,7 @@ use forerun::Frame;
 use forerun::dataset::{ChannelInfo, DatasetSpec, DatasetWriter, EpisodeBuffer, encode_episode};
 use forerun::models::Contract;
 use forerun::models::dreamer::{Dreamer, WeightFormat, read_folder};
+use forerun::models::nn::path::{self, Path as Way};
 use forerun::models::testing::random_model;
 use forerun::train::post::{Method, PostOutcome, PostReport, PostRequest, PostStage, Wishes, post_train};
 use forerun::train::{Budget, TrainError};
@@ -80,6 +81,7 @@ impl Place {
             resume: false,
             wishes,
             measure_seconds: 0.0,
+            device: forerun_device(),
         }
     }
 }
@@ -216,6 +218,33 @@ fn adapters_leave_the_frozen_weights_and_merge_into_an_ordinary_model() {
     };
     assert!(differs("blocks.0.space.qkv.weight") && differs("action.first.weight"));
     assert!(!differs("blocks.0.modulation.weight") && !differs("place"));
+}
+
+/// What a graphics card runs: one worker, larger micro-batches, stock operations, the optimiser in tensors.
+#[test]
+fn stock_operations_post_train_the_same_model() {
+    let place = Place::new();
+    for method in [Method::Full, Method::Lora] {
+        let learn = |wish: Way| {
+            let name = format!("{method:?} {wish:?}");
+            let wishes = Wishes { method, rank: Some(4), replay: Some(0), ..wishes() };
+            let mut course = Vec::new();
+            let request = place.request(&name, 4, wishes);
+            let outcome =
+                path::with(wish, || go(&request, |report| course.push((report.loss, report.psnr)))).unwrap();
+            (outcome, course)
+        };
+        let ((kernels, course), (stock, plain)) = (learn(Way::Auto), learn(Way::Stock));
+        assert_eq!((course.len(), plain.len()), (4, 4));
+        // Where the processor has bf16 products, its run rounds to them: that is what the tolerance is for.
+        for ((a, _), (b, _)) in course.iter().zip(&plain) {
+            let (a, b) = (a.unwrap(), b.unwrap());
+            assert!((a - b).abs() < 0.02 * a, "{method:?}: {course:?} {plain:?}");
+        }
+        for (a, b) in kernels.comparison.psnr.iter().zip(&stock.comparison.psnr) {
+            assert!((a - b).abs() < 0.3, "{method:?}: {kernels:?} {stock:?}");
+        }
+    }
 }
 
 #[test]

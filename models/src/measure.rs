@@ -14,7 +14,7 @@ use crate::dreamer::{CHANNEL_SLOTS, Condition, Config, Network, Time};
 use crate::kernels::threads;
 use crate::nn::Params;
 use crate::nn::ops::{attention_space, conv2d, linear, norm_modulate, rope_axial_2d, swiglu};
-use crate::optim::{Settings, Stepper};
+use crate::optim::{Gradients, Settings, Stepper};
 use crate::random::Random;
 use crate::text::{T5Config, T5Encoder};
 use crate::wan::conv::CausalConv3d;
@@ -277,18 +277,13 @@ fn training_step(time: Duration) -> Result<(f64, f64)> {
     let ms = median(time, || {
         let one =
             |(context, noisy, target, text, condition): &(Tensor, Tensor, Tensor, Tensor, Condition)| {
-                threads::with(1, || -> Result<Vec<Vec<f32>>> {
+                threads::with(1, || -> Result<Gradients> {
                     let output = network.forward(clips, context, noisy, condition, text, Time::Sequence)?;
                     let loss = (output.frames - target)?.sqr()?.mean_all()?;
-                    let gradients = loss.backward()?;
-                    let of = |var: &Var| match gradients.get(var) {
-                        Some(gradient) => gradient.flatten_all()?.to_vec1(),
-                        None => Ok(vec![0.0; var.elem_count()]),
-                    };
-                    variables.iter().map(of).collect()
+                    Gradients::of(&loss.backward()?, &variables)
                 })
             };
-        let shares: Vec<Result<Vec<Vec<f32>>>> = std::thread::scope(|scope| {
+        let shares: Vec<Result<Gradients>> = std::thread::scope(|scope| {
             let handles: Vec<_> = data
                 .iter()
                 .filter_map(|part| {
@@ -299,16 +294,9 @@ fn training_step(time: Duration) -> Result<(f64, f64)> {
             let failed = || Err(candle_core::Error::Msg("a worker stopped".into()));
             handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| failed())).collect()
         });
-        let mut sum: Vec<Vec<f32>> = Vec::new();
+        let mut sum = Gradients::default();
         for share in shares {
-            let share = share?;
-            if sum.is_empty() {
-                sum = share;
-            } else {
-                for (sum, part) in sum.iter_mut().zip(share) {
-                    sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
-                }
-            }
+            sum.add(share?, 1.0)?;
         }
         stepper.step(&sum, 0.0).map(drop)
     })?;

@@ -7,7 +7,7 @@ use forerun_models::dreamer::{
     save_folder,
 };
 use forerun_models::nn::Params;
-use forerun_models::optim::{Settings, Stepper};
+use forerun_models::optim::{Gradients, Settings, Stepper};
 use forerun_models::random::Random;
 use forerun_models::{Channel, ChannelMode, Contract, Frame, FrameSpec};
 
@@ -94,15 +94,19 @@ fn clip(seed: u64, steps: usize, config: &Config) -> Clip {
     }
 }
 
-fn gradients(stepper: &Stepper, total: &candle_core::Tensor) -> Vec<Vec<f32>> {
+fn gradients(stepper: &Stepper, total: &candle_core::Tensor) -> Gradients {
     let grads = total.backward().unwrap();
-    stepper
-        .variables()
-        .map(|(name, var)| {
-            let gradient = grads.get(var).unwrap_or_else(|| panic!("{name} gets no gradient"));
-            gradient.flatten_all().unwrap().to_vec1().unwrap()
-        })
-        .collect()
+    for (name, var) in stepper.variables() {
+        assert!(grads.get(var).is_some(), "{name} gets no gradient");
+    }
+    Gradients::of(&grads, stepper.variables().map(|(_, var)| var)).unwrap()
+}
+
+fn numbers_of(gradients: &Gradients) -> Vec<Vec<f32>> {
+    match gradients {
+        Gradients::Host(all) => all.clone(),
+        Gradients::Device(all) => all.iter().map(|g| g.flatten_all().unwrap().to_vec1().unwrap()).collect(),
+    }
 }
 
 /// Trains the micro size for some iterations; the same bits every time.
@@ -187,7 +191,7 @@ fn every_variable_gets_a_gradient() {
         let gradients = gradients(&stepper, &found.total);
         silent = stepper
             .variables()
-            .zip(&gradients)
+            .zip(&numbers_of(&gradients))
             .filter(|(_, g)| g.iter().all(|v| *v == 0.0))
             .map(|((name, _), _)| name.to_owned())
             .collect();

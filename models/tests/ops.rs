@@ -1,9 +1,12 @@
-//! Every fused operation against the same formula in plain candle operations: values and all gradients.
+//! Every fused operation against the same formula in plain candle operations: values and all gradients. The plain ones
+//! are also reached through the very call that the networks make, as on a graphics card.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use candle_core::{Device, Result, Tensor, Var};
+use forerun_models::common::{Mask, attention};
 use forerun_models::kernels::warp::{Sampling, Warp};
 use forerun_models::kernels::{Precision, precision, threads};
+use forerun_models::nn::path::{self, Path};
 use forerun_models::nn::{RopeTable, TimeCache, ops, rope_axial_2d, rope_table, stock};
 use forerun_models::random::Random;
 
@@ -57,6 +60,12 @@ fn compare(
     for (i, (g, w)) in grads.iter().zip(&want_grads).enumerate() {
         let d = difference(g, w);
         assert!(d < 5e-6, "{name}: gradient {i} differs by {d}");
+    }
+    // What a graphics card would run: no kernel is reached (one would be an error), nothing is lost on the way.
+    let (forced, forced_grads) = path::with(Path::Stock, || run(inputs, fused));
+    assert_eq!(numbers(&forced), numbers(&want), "{name}: the forced path is not the stock one");
+    for (i, (g, w)) in forced_grads.iter().zip(&want_grads).enumerate() {
+        assert_eq!(numbers(g), numbers(w), "{name}: gradient {i} of the forced path");
     }
     let (again, grads_again) = threads::with(2, || run(inputs, fused));
     assert_eq!(numbers(&got), numbers(&again), "{name}: threads change the value");
@@ -232,6 +241,7 @@ fn the_time_cache_equals_the_whole_sequence() {
         let rope = rope_table(&positions, hd / 2, base);
         let whole = stock::attention_time(&qkv, heads, &gains, &rope, window).unwrap();
         let mut cache = TimeCache::new(heads, window, base);
+        let mut plain_past = TimeCache::new(heads, window, base);
         for t in 0..steps {
             let now = qkv.narrow(1, t, 1).unwrap();
             // A refinement pass with other numbers must leave no trace.
@@ -246,6 +256,11 @@ fn the_time_cache_equals_the_whole_sequence() {
             // A branch continues from the same past.
             let again = fork.attend(&now, &gains, offset + t, true).unwrap();
             assert_eq!(numbers(&got), numbers(&again));
+            // A graphics card's steps, from the same past.
+            let mut plain = plain_past.fork();
+            let other = path::with(Path::Stock, || plain.attend(&now, &gains, offset + t, true)).unwrap();
+            assert!(difference(&other, &got) < 2e-6);
+            plain_past = plain;
         }
         assert!(cache.len() <= window);
         // Going back overwrites what came later.
@@ -308,4 +323,31 @@ fn warp_agrees_with_plain_operations() {
     let field = random(&[2, 6, 8], 2);
     let refused = ops::warp(var.as_tensor(), &field, shape).unwrap_err().to_string();
     assert!(refused.contains("no gradient"), "{refused}");
+}
+
+/// Operations that only infer: the kernel against candle's own operations through the same call.
+fn infers(name: &str, most: f32, f: &dyn Fn() -> Result<Tensor>) {
+    let fused = f().unwrap();
+    let plain = path::with(Path::Stock, f).unwrap();
+    let d = difference(&fused, &plain);
+    assert!(d < most, "{name}: {d}");
+}
+
+#[test]
+fn attention_convolution_and_channel_norm_agree_with_stock() {
+    let (q, k, v) = (random(&[2, 3, 17, 8], 1), random(&[2, 3, 29, 8], 2), random(&[2, 3, 29, 8], 3));
+    for bias in [[1, 1, 1, 29], [2, 3, 17, 29], [1, 3, 17, 29]] {
+        let bias = random(&bias, 4);
+        infers("attention with a bias", 5e-6, &|| attention(&q, &k, &v, 0.3, Mask::Bias(&bias)));
+    }
+    infers("attention", 5e-6, &|| attention(&q, &k, &v, 0.3, Mask::None));
+    infers("causal attention", 5e-6, &|| attention(&q, &k, &v, 0.3, Mask::Causal));
+    for (inputs, outputs, side, padding, stride) in [(3, 5, 3, 1, 1), (4, 2, 1, 0, 1), (6, 7, 3, 0, 2)] {
+        let (x, w) = (random(&[2, inputs, 13, 9], 5), random(&[outputs, inputs, side, side], 6));
+        infers("conv2d", 5e-6, &|| ops::conv2d(&x, &w, padding, stride));
+    }
+    let (x, gamma) = (random(&[3, 12, 35], 7), random(&[12], 8));
+    for then_silu in [false, true] {
+        infers("channel_norm", 5e-6, &|| ops::channel_norm(&x, &gamma, then_silu));
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use forerun_models::nn::path::{self, Path::Stock};
 use forerun_models::verify::{Report, verify_folder};
 
 fn cases() -> PathBuf {
@@ -50,6 +51,17 @@ fn every_committed_case_passes() {
     assert!(folders.len() >= 10, "only {} cases found", folders.len());
     let reports: Vec<Report> = folders.iter().map(|folder| verify_folder(folder).unwrap()).collect();
     let failed: Vec<String> = reports.iter().filter(|r| !r.passed).map(ToString::to_string).collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+/// What a graphics card runs: candle's own operations, with the same numbers at the same bars.
+#[test]
+fn every_committed_case_passes_on_stock_operations() {
+    let folders = std::fs::read_dir(cases()).unwrap().map(|e| e.unwrap().path());
+    let failed: Vec<String> = path::with(Stock, || {
+        let reports = folders.map(|folder| verify_folder(&folder).unwrap());
+        reports.filter(|r| !r.passed).map(|r| r.to_string()).collect()
+    });
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 

@@ -1,19 +1,31 @@
 //! Devices by name: `cpu`, `cuda`, `cuda:1`, `metal`.
 
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, OnceLock};
+
 use candle_core::Device;
 
 use crate::failure::Failure;
 
 /// Names of the devices that this build can use on this machine, the processor first.
 pub fn names() -> Vec<String> {
-    let mut names = vec!["cpu".to_owned()];
-    if candle_core::utils::cuda_is_available() {
-        names.extend((0..16).map_while(|i| Device::new_cuda(i).ok().map(|_| format!("cuda:{i}"))));
-    }
-    if candle_core::utils::metal_is_available() && Device::new_metal(0).is_ok() {
-        names.push("metal".to_owned());
-    }
-    names
+    // A look wakes every card up, so there is one.
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    let look = || {
+        let mut names = vec!["cpu".to_owned()];
+        names.extend((0..16).map_while(|i| new_cuda(i).ok().map(|_| format!("cuda:{i}"))));
+        if new_metal(0).is_ok() {
+            names.push("metal".to_owned());
+        }
+        names
+    };
+    NAMES.get_or_init(look).clone()
+}
+
+/// Whether networks learn on a device of that name; on every one they imagine.
+pub fn learns(name: &str) -> bool {
+    ["cpu", "cuda", "metal"].contains(&name.split_once(':').map_or(name, |(kind, _)| kind))
 }
 
 /// The device of that name.
@@ -21,34 +33,130 @@ pub fn names() -> Vec<String> {
 /// # Errors
 /// When the name is unknown, or this build or machine has no such device.
 pub fn open(name: &str) -> Result<Device, Failure> {
-    let missing = |what: &str, available: bool, error: candle_core::Error| {
-        if available {
-            Failure::new(
-                format!("{name} could not be opened: {error}."),
-                "Choose another device; cpu always works.",
-            )
-        } else {
-            Failure::new(
-                format!("This build of Forerun has no {what} support."),
-                "Choose the device cpu, or install the build for that device.",
-            )
-        }
-    };
     let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
     let index: Option<usize> = index.parse().ok();
     match (kind, index) {
         ("cpu", Some(0)) => Ok(Device::Cpu),
-        ("cuda", Some(i)) => {
-            Device::new_cuda(i).map_err(|e| missing("CUDA", candle_core::utils::cuda_is_available(), e))
-        }
-        ("metal", Some(i)) => {
-            Device::new_metal(i).map_err(|e| missing("Metal", candle_core::utils::metal_is_available(), e))
-        }
+        ("cuda", Some(i)) => kept(("cuda", i), || new_cuda(i)).map_err(|why| why.failure(name)),
+        ("metal", Some(i)) => kept(("metal", i), || new_metal(i)).map_err(|why| why.failure(name)),
         _ => Err(Failure::new(
             format!("There is no device called {name}."),
             format!("Use one of: {}.", names().join(", ")),
         )),
     }
+}
+
+/// As [`open`]; no name at all means the processor.
+///
+/// # Errors
+/// See [`open`].
+pub fn open_or_cpu(name: &str) -> Result<Device, Failure> {
+    if name.is_empty() { Ok(Device::Cpu) } else { open(name) }
+}
+
+/// A card is opened once: tensors of two openings of one card are strangers to candle, and each costs memory on it.
+fn kept(
+    key: (&'static str, usize),
+    make: impl FnOnce() -> Result<Device, Missing>,
+) -> Result<Device, Missing> {
+    static OPEN: Mutex<BTreeMap<(&str, usize), Device>> = Mutex::new(BTreeMap::new());
+    let mut open = OPEN.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(device) = open.get(&key) {
+        return Ok(device.clone());
+    }
+    let device = make()?;
+    open.insert(key, device.clone());
+    Ok(device)
+}
+
+/// Why a graphics card cannot be used.
+enum Missing {
+    /// This build knows nothing of such cards.
+    Support(&'static str),
+    /// The machine lacks a library of the card's maker.
+    Library(&'static str),
+    /// The driver or the card said no.
+    Device(String),
+}
+
+impl Missing {
+    fn failure(self, name: &str) -> Failure {
+        match self {
+            Self::Support(what) => Failure::new(
+                format!("This build of Forerun has no {what} support."),
+                "Choose the device cpu, or install the build for that device.",
+            ),
+            Self::Library(library) => Failure::new(
+                format!("{name} could not be opened: this machine has no library {library}."),
+                "Install NVIDIA's driver and the CUDA libraries (docs/gpu.md says which), or choose the device cpu.",
+            ),
+            Self::Device(reason) => Failure::new(
+                format!("{name} could not be opened: {reason}."),
+                "Choose another device; cpu always works.",
+            ),
+        }
+    }
+}
+
+fn new_cuda(index: usize) -> Result<Device, Missing> {
+    if !candle_core::utils::cuda_is_available() {
+        return Err(Missing::Support("CUDA"));
+    }
+    // The bindings panic where a library is missing; a look beforehand names it instead.
+    for (library, names) in CUDA_LIBRARIES {
+        if !names.iter().any(|name| can_load(name)) {
+            return Err(Missing::Library(library));
+        }
+    }
+    guarded(|| Device::new_cuda(index))
+}
+
+fn new_metal(index: usize) -> Result<Device, Missing> {
+    if !candle_core::utils::metal_is_available() {
+        return Err(Missing::Support("Metal"));
+    }
+    guarded(|| Device::new_metal(index))
+}
+
+/// A panic in a driver's bindings is a device that cannot be used, not the end of the program.
+fn guarded(make: impl FnOnce() -> candle_core::Result<Device>) -> Result<Device, Missing> {
+    match catch_unwind(AssertUnwindSafe(make)) {
+        Ok(made) => made.map_err(|e| Missing::Device(e.to_string().trim_end_matches('.').to_owned())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(Missing::Device(text.unwrap_or_else(|| "its driver failed".into())))
+        }
+    }
+}
+
+/// What candle's CUDA device needs at run time, and the names under which the bindings look for it (major versions 11 to
+/// 13).
+#[cfg(unix)]
+const CUDA_LIBRARIES: [(&str, &[&str]); 3] = [
+    ("libcuda", &["libcuda.so", "libcuda.so.1"]),
+    ("libcublas", &["libcublas.so", "libcublas.so.13", "libcublas.so.12", "libcublas.so.11"]),
+    ("libcurand", &["libcurand.so", "libcurand.so.10"]),
+];
+#[cfg(not(unix))]
+const CUDA_LIBRARIES: [(&str, &[&str]); 0] = [];
+
+#[cfg(unix)]
+fn can_load(library: &str) -> bool {
+    let Ok(name) = std::ffi::CString::new(library) else { return false };
+    // SAFETY: `name` is a C string; the library's constructors are those that opening the device runs anyway.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
+    if handle.is_null() {
+        return false;
+    }
+    // SAFETY: the handle is from `dlopen` and is not used after this.
+    unsafe { libc::dlclose(handle) };
+    true
+}
+
+#[cfg(not(unix))]
+fn can_load(_: &str) -> bool {
+    true
 }
 
 #[cfg(test)]
@@ -60,9 +168,35 @@ mod tests {
     fn the_processor_is_always_there_and_nonsense_is_named() {
         assert!(names().contains(&"cpu".to_owned()));
         assert!(matches!(open("cpu").unwrap(), Device::Cpu));
+        assert!(matches!(open_or_cpu("").unwrap(), Device::Cpu));
         for bad in ["gpu", "cuda:x", "cpu:3", ""] {
             let text = open(bad).unwrap_err().text();
             assert!(text.contains(bad) && text.contains("cpu"), "{text}");
         }
+        assert!(learns("cpu") && learns("cuda:1") && learns("metal") && !learns("wgpu") && !learns(""));
+    }
+
+    #[test]
+    fn a_card_that_is_not_there_is_an_error_with_a_next_step() {
+        // No machine has that many; a build or machine without any says so.
+        for name in ["cuda:99", "metal:99"] {
+            let text = open(name).unwrap_err().text();
+            assert!(text.contains("cpu"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_panicking_driver_is_an_error() {
+        let missing = guarded(|| panic!("no library {}", 7)).err().expect("it panicked");
+        let text = missing.failure("cuda").text();
+        assert!(text.contains("no library 7") && text.contains("cpu"), "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn libraries_are_looked_for() {
+        assert!(!can_load("libnosuchthing.so.99") && !can_load("a\0b"));
+        let text = Missing::Library("libcuda").failure("cuda:0").text();
+        assert!(text.contains("libcuda") && text.contains("docs/gpu.md"), "{text}");
     }
 }

@@ -221,6 +221,9 @@ pub struct PostTrainSpec {
     /// Go on from the folder's checkpoint.
     #[serde(default)]
     pub resume: bool,
+    /// Device to learn on: `cpu`, `cuda`, `cuda:0`, `metal`; the processor when empty.
+    #[serde(default)]
+    pub device: String,
 }
 
 /// A question about a clip, for a published reasoner.

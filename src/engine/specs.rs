@@ -39,6 +39,9 @@ pub struct TrainSpec {
     /// Go on from the folder's checkpoint.
     #[serde(default)]
     pub resume: bool,
+    /// Device to learn on: `cpu`, `cuda`, `cuda:0`, `metal`; the processor when empty.
+    #[serde(default)]
+    pub device: String,
 }
 
 /// Learn a policy from recorded episodes.
@@ -66,6 +69,9 @@ pub struct PolicyTrainSpec {
     /// Go on from the folder's checkpoint.
     #[serde(default)]
     pub resume: bool,
+    /// Device to learn on: `cpu`, `cuda`, `cuda:0`, `metal`; the processor when empty.
+    #[serde(default)]
+    pub device: String,
 }
 
 /// How often a policy succeeds.

@@ -18,13 +18,21 @@ const SCORECARD: &str = "scorecard.json";
 /// # Errors
 /// When the folder is no sound policy.
 pub fn load_policy(folder: &Path) -> Result<Policy, Failure> {
+    load_policy_on(folder, &Device::Cpu)
+}
+
+/// Loads a policy folder onto a device.
+///
+/// # Errors
+/// When the folder is no sound policy, or the device fails.
+pub fn load_policy_on(folder: &Path, device: &Device) -> Result<Policy, Failure> {
     if !folder.join("contract.json").is_file() {
         return Err(Failure::new(
             format!("{} is no policy.", folder.display()),
             "Give the folder that forerun policy train wrote.",
         ));
     }
-    Policy::load(folder, &Device::Cpu).map_err(explain)
+    Policy::load(folder, device).map_err(explain)
 }
 
 /// Adds an evaluation to the folder's scorecard: the newest one of each place and task is kept.

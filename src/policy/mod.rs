@@ -46,7 +46,7 @@ pub use best_of::BestOf;
 pub use evaluate::{EpisodeResult, EvaluateSettings, Evaluation, MindOf, Tally, Venue, evaluate, scenes};
 pub use examples::{Cutter, scaling_of};
 pub use experience::{Experience, ExperienceSettings, imagine_experience};
-pub use folder::{load_policy, save_score};
+pub use folder::{load_policy, load_policy_on, save_score};
 pub use mind::{Mind, Moment, PolicyMind};
 pub use model_place::ModelPlace;
 pub use place::{Observation, Place, Verdict};

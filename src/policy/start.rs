@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use candle_core::Device;
 use forerun_models::policy::Policy;
 use forerun_models::{Contract, dreamer};
 
@@ -28,7 +29,7 @@ pub enum PolicyStage {
 
 /// Trains a policy on datasets. With `resume` it goes on from `out`'s checkpoint, if there is one; without, a folder that
 /// already holds a policy is refused, so that nobody's weights are overwritten by a slip. With `base` it starts from that
-/// policy's weights, sizes and scales.
+/// policy's weights, sizes and scales. The run's weights live on `device`.
 ///
 /// # Errors
 /// See [`TrainError`].
@@ -39,6 +40,7 @@ pub fn start(
     base: Option<&Path>,
     budget: Budget,
     resume: bool,
+    device: &Device,
     watch: &mut dyn FnMut(PolicyStage),
     cancel: &AtomicBool,
 ) -> Result<Contract, TrainError> {
@@ -88,6 +90,7 @@ pub fn start(
         budget,
         resume,
         base: base.map(Path::to_path_buf),
+        device: device.clone(),
     };
     run(&job, &mut |report| watch(PolicyStage::Training(Box::new(report.clone()))), cancel)
 }

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use forerun_models::kernels::{precision, threads};
-use forerun_models::nn::Params;
-use forerun_models::optim::Stepper;
+use forerun_models::nn::{Params, path};
+use forerun_models::optim::{Gradients, Stepper};
 use forerun_models::policy::{Config, Example, FAMILY, Kind, Network, Policy, loss, save_folder};
 use forerun_models::{Contract, FrameSpec};
 use serde::Serialize;
@@ -49,6 +49,8 @@ pub struct PolicyJob<'a> {
     pub resume: bool,
     /// Policy whose weights, sizes and scales the run starts from.
     pub base: Option<PathBuf>,
+    /// Where weights, gradients and the optimiser's state live.
+    pub device: Device,
 }
 
 /// How well the mean chunk fits what demonstrators did in episodes that were not learnt from.
@@ -88,7 +90,7 @@ pub struct PolicyReport {
 
 /// What one micro-batch gives back.
 struct Share {
-    gradients: Vec<Vec<f32>>,
+    gradients: Gradients,
     chunk: f32,
     readings: f32,
     examples: usize,
@@ -196,7 +198,7 @@ impl<'a> Run<'a> {
         episodes: Vec<&'a Episode>,
     ) -> Result<Self, TrainError> {
         let settings = &job.settings;
-        let device = Device::Cpu;
+        let device = job.device.clone();
         let mut params = match &job.base {
             Some(base) => {
                 let wrong = |e: forerun_models::nn::params::ParamsError| TrainError::Model(e.into());
@@ -254,23 +256,18 @@ impl<'a> Run<'a> {
             let began = Instant::now();
             let shares = self.iterate(cancel)?;
             let examples: usize = shares.iter().map(|s| s.examples).sum();
-            let mut gradients: Vec<Vec<f32>> = Vec::new();
+            let mut gradients = Gradients::default();
             let (mut chunk, mut readings) = (0.0, 0.0);
             for share in shares {
                 let part = share.examples as f32 / examples.max(1) as f32;
                 chunk += share.chunk * part;
                 readings += share.readings * part;
-                if gradients.is_empty() {
-                    gradients = share.gradients;
-                    gradients.iter_mut().flatten().for_each(|g| *g *= part);
-                } else {
-                    for (sum, add) in gradients.iter_mut().zip(share.gradients) {
-                        sum.iter_mut().zip(add).for_each(|(s, a)| *s += a * part);
-                    }
-                }
+                gradients.add(share.gradients, part)?;
             }
             let factor = settings.schedule.factor(self.stepper.iteration, self.progress());
-            let norm = self.stepper.step(&gradients, factor)?;
+            let (rounding, device) = (self.card_precision(), self.network.device());
+            let stepper = &mut self.stepper;
+            let norm = precision::with_cards(rounding, device, || stepper.step(&gradients, factor))?;
             if !norm.is_finite() {
                 return Err(TrainError::Diverged(self.stepper.iteration));
             }
@@ -329,11 +326,17 @@ impl<'a> Run<'a> {
     /// One iteration's gradients, micro-batch by micro-batch, in their order whoever computed them.
     fn iterate(&self, cancel: &AtomicBool) -> Result<Vec<Share>, TrainError> {
         let settings = &self.job.settings;
+        // A graphics card takes all examples at once.
+        let device = self.network.device();
+        let on_card = !path::has_kernels(device);
+        let micro = if on_card { settings.batch.max(1) } else { settings.micro };
         let shares: Vec<(usize, usize)> = (0..settings.batch)
-            .step_by(settings.micro)
-            .map(|first| (first, settings.micro.min(settings.batch - first)))
+            .step_by(micro)
+            .map(|first| (first, micro.min(settings.batch - first)))
             .collect();
+        let wish = path::current();
         let workers = match settings.workers {
+            _ if on_card => 1,
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
@@ -341,20 +344,21 @@ impl<'a> Run<'a> {
         let results: Vec<Mutex<Option<Result<Share, TrainError>>>> =
             shares.iter().map(|_| Mutex::new(None)).collect();
         let work = || {
-            threads::with(1, || {
-                precision::with(self.precision(), || {
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((first, count)) = shares.get(at) else { break };
-                        if cancel.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        let share = self.share(*first, *count);
-                        if let Some(slot) = results.get(at) {
-                            *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(share);
-                        }
+            let serve = || {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((first, count)) = shares.get(at) else { break };
+                    if cancel.load(Ordering::Relaxed) {
+                        break;
                     }
-                });
+                    let share = self.share(*first, *count).map_err(|error| error.on(device));
+                    if let Some(slot) = results.get(at) {
+                        *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(share);
+                    }
+                }
+            };
+            path::with(wish, || {
+                threads::with(1, || precision::with_cards(self.precision(), device, serve));
             });
         };
         std::thread::scope(|scope| -> Result<(), TrainError> {
@@ -381,6 +385,11 @@ impl<'a> Run<'a> {
         if self.job.settings.bf16 { precision::Precision::Bf16 } else { precision::Precision::F32 }
     }
 
+    /// What the optimiser's products are rounded to: on the processor they stay exact.
+    fn card_precision(&self) -> precision::Precision {
+        if path::has_kernels(self.network.device()) { precision::current() } else { self.precision() }
+    }
+
     fn share(&self, first: usize, count: usize) -> Result<Share, TrainError> {
         let settings = &self.job.settings;
         let iteration = self.stepper.iteration;
@@ -390,19 +399,13 @@ impl<'a> Run<'a> {
         }
         let found = loss(&self.network, &examples, &settings.recipe, settings.seed, iteration, first as u64)?;
         let gradients = found.total.backward()?;
-        let mut out = Vec::new();
-        for (_, var) in self.stepper.variables() {
-            out.push(match gradients.get(var) {
-                Some(gradient) => gradient.flatten_all()?.to_vec1()?,
-                None => vec![0.0; var.elem_count()],
-            });
-        }
-        Ok(Share { gradients: out, chunk: found.chunk, readings: found.readings, examples: examples.len() })
+        let gradients = Gradients::of(&gradients, self.stepper.variables().map(|(_, var)| var))?;
+        Ok(Share { gradients, chunk: found.chunk, readings: found.readings, examples: examples.len() })
     }
 
     /// The averaged weights as a policy that can act.
     fn policy(&self) -> Result<Policy, TrainError> {
-        let device = Device::Cpu;
+        let device = self.network.device().clone();
         let mut params = Params::new(0, &device);
         let averages: Vec<(String, Tensor)> = self.stepper.averages()?;
         for (name, tensor) in averages {

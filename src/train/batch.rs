@@ -1,12 +1,16 @@
 //! One iteration's gradients: micro-batches on worker threads, added up in their order whoever computed them.
+//!
+//! A graphics card works on one micro-batch at a time, a larger one, and keeps the gradients to itself.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use candle_core::Var;
+use candle_core::{Device, Var};
 use forerun_models::dreamer::lora::Lora;
 use forerun_models::dreamer::{Clip, Network, Recipe, loss};
 use forerun_models::kernels::{precision, threads};
+use forerun_models::nn::path;
+use forerun_models::optim::Gradients;
 use forerun_models::random::{Random, stream_of};
 
 use super::{Library, TrainError, TrainSettings};
@@ -26,7 +30,7 @@ pub(super) enum Learner<'a> {
 /// What an iteration found.
 pub(super) struct Batch {
     /// Mean gradient of each variable.
-    pub gradients: Vec<Vec<f32>>,
+    pub gradients: Gradients,
     /// Mean loss.
     pub loss: f32,
     /// Mean loss of the read-outs.
@@ -39,7 +43,7 @@ pub(super) struct Batch {
 
 /// What one micro-batch gives back.
 struct Share {
-    gradients: Vec<Vec<f32>>,
+    gradients: Gradients,
     loss: f32,
     readings: f32,
     sharp: (f64, usize),
@@ -60,7 +64,9 @@ pub(super) fn batch(
     cancel: &AtomicBool,
 ) -> Result<Batch, TrainError> {
     let (steps, clips) = length(settings, iteration);
-    let each = (settings.micro_frames / steps).clamp(1, clips);
+    let device = variables.first().map_or(&Device::Cpu, |var| var.device());
+    let at_once = if path::has_kernels(device) { settings.micro_frames } else { settings.gpu_frames };
+    let each = (at_once / steps).clamp(1, clips);
     let parts: Vec<(usize, usize)> =
         (0..clips).step_by(each).map(|first| (first, each.min(clips - first))).collect();
     let recipe = Recipe {
@@ -81,34 +87,27 @@ pub(super) fn batch(
         };
         let found = loss(network, &clips, &recipe, settings.seed, iteration, first as u64)?;
         let gradients = found.total.backward()?;
-        let mut out = Vec::with_capacity(variables.len());
-        for var in variables {
-            out.push(match gradients.get(var) {
-                Some(gradient) => gradient.flatten_all()?.to_vec1()?,
-                None => vec![0.0; var.elem_count()],
-            });
-        }
+        let gradients = Gradients::of(&gradients, variables.iter().copied())?;
         let loss = found.total.to_scalar()?;
-        Ok(Share { gradients: out, loss, readings: found.readings, sharp: found.sharp })
+        Ok(Share { gradients, loss, readings: found.readings, sharp: found.sharp })
     };
-    let shares = on_workers(settings, &parts, one, cancel)?;
+    let shares = on_workers(settings, device, &parts, one, cancel)?;
     let count = shares.len().max(1) as f32;
-    let mut sum =
-        Batch { gradients: Vec::new(), loss: 0.0, readings: 0.0, sharp: (0.0, 0), frames: steps * clips };
+    let mut sum = Batch {
+        gradients: Gradients::default(),
+        loss: 0.0,
+        readings: 0.0,
+        sharp: (0.0, 0),
+        frames: steps * clips,
+    };
     for share in shares {
         sum.loss += share.loss / count;
         sum.readings += share.readings / count;
         sum.sharp.0 += share.sharp.0;
         sum.sharp.1 += share.sharp.1;
-        if sum.gradients.is_empty() {
-            sum.gradients = share.gradients;
-        } else {
-            for (sum, part) in sum.gradients.iter_mut().zip(share.gradients) {
-                sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
-            }
-        }
+        sum.gradients.add(share.gradients, 1.0)?;
     }
-    sum.gradients.iter_mut().flatten().for_each(|g| *g /= count);
+    sum.gradients.divide(count)?;
     Ok(sum)
 }
 
@@ -135,11 +134,14 @@ pub(super) fn precision_of(settings: &TrainSettings) -> precision::Precision {
 
 fn on_workers(
     settings: &TrainSettings,
+    device: &Device,
     parts: &[(usize, usize)],
     one: impl Fn(usize, usize) -> Result<Share, TrainError> + Sync,
     cancel: &AtomicBool,
 ) -> Result<Vec<Share>, TrainError> {
+    let wish = path::current();
     let workers = match settings.workers {
+        _ if !path::has_kernels(device) => 1,
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
@@ -148,21 +150,20 @@ fn on_workers(
     let results: Vec<Mutex<Option<Result<Share, TrainError>>>> =
         parts.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
-        threads::with(1, || {
-            precision::with(rounding, || {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((first, count)) = parts.get(at) else { break };
-                    if cancel.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let share = one(*first, *count);
-                    if let Some(slot) = results.get(at) {
-                        *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(share);
-                    }
+        let serve = || {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some((first, count)) = parts.get(at) else { break };
+                if cancel.load(Ordering::Relaxed) {
+                    break;
                 }
-            });
-        });
+                let share = one(*first, *count).map_err(|error| error.on(device));
+                if let Some(slot) = results.get(at) {
+                    *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(share);
+                }
+            }
+        };
+        path::with(wish, || threads::with(1, || precision::with_cards(rounding, device, serve)));
     };
     std::thread::scope(|scope| -> Result<(), TrainError> {
         for _ in 0..workers.min(parts.len()) {

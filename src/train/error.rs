@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use candle_core::Device;
+
 /// Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -86,6 +88,21 @@ pub enum TrainError {
     /// The network could not be run.
     #[error("training failed: {0}")]
     Compute(#[from] candle_core::Error),
+    /// The network could not be run on a graphics card.
+    #[error(
+        "the graphics card cannot go on: {0}. Where its memory is too small, lower `gpu_frames` in the settings (`batch` for a policy); with --device cpu the run goes on from the last checkpoint"
+    )]
+    Card(candle_core::Error),
+}
+
+impl TrainError {
+    /// The same, with what to do about it where it happened on a graphics card.
+    pub(crate) fn on(self, device: &Device) -> Self {
+        match self {
+            Self::Compute(error) if !device.is_cpu() => Self::Card(error),
+            other => other,
+        }
+    }
 }
 
 fn gigabytes(bytes: u64) -> String {

@@ -51,6 +51,8 @@ pub struct TrainJob<'a> {
     /// Model folder whose weights the run begins with, instead of fresh ones. What this version's network has and the
     /// folder has not starts fresh. A resumed run has its own weights already.
     pub from: Option<PathBuf>,
+    /// Where weights, gradients and the optimiser's state live.
+    pub device: Device,
 }
 
 /// Where a run stands, for whoever watches it.
@@ -158,7 +160,7 @@ impl<'a> Run<'a> {
     fn new(job: &'a TrainJob<'a>) -> Result<Self, TrainError> {
         let settings = &job.settings;
         let config = config_of(&settings.size, &job.out, job.resume)?;
-        let device = Device::Cpu;
+        let device = job.device.clone();
         let mut params = Params::new(settings.seed, &device);
         let base = job.from.as_deref().map(|folder| begin_with(folder, &mut params)).transpose()?;
         let network = Network::new(&config, &mut params, &device)?;
@@ -211,7 +213,9 @@ impl<'a> Run<'a> {
             let batch = self.batch(cancel)?;
             let Batch { gradients, loss: total, readings, sharp, frames } = batch;
             let factor = settings.schedule.factor(self.stepper.iteration, self.progress());
-            let norm = precision::with(precision_of(settings), || self.stepper.step(&gradients, factor))?;
+            let (rounding, device) = (precision_of(settings), self.network.device());
+            let stepper = &mut self.stepper;
+            let norm = precision::with_cards(rounding, device, || stepper.step(&gradients, factor))?;
             if !norm.is_finite() {
                 return Err(TrainError::Diverged(self.stepper.iteration));
             }
@@ -299,7 +303,7 @@ impl<'a> Run<'a> {
 
     /// The averaged weights as a model that can imagine.
     fn model(&self) -> Result<Dreamer, TrainError> {
-        let device = Device::Cpu;
+        let device = self.network.device().clone();
         let mut params = Params::new(0, &device);
         let averages: Vec<(String, Tensor)> = self.stepper.averages()?;
         for (name, tensor) in averages {

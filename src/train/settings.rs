@@ -40,7 +40,9 @@ pub struct TrainSettings {
     pub clips: Vec<ClipMix>,
     /// Frames a micro-batch (one worker's share of work at a time).
     pub micro_frames: usize,
-    /// Threads that work on micro-batches; 0 = one for each core.
+    /// Frames a micro-batch on a graphics card: as many as its memory holds at once.
+    pub gpu_frames: usize,
+    /// Threads that work on micro-batches on the processor; 0 = one for each core.
     pub workers: usize,
     /// Episodes at the end of each dataset that are kept for judging.
     pub held_out: usize,
@@ -52,7 +54,8 @@ pub struct TrainSettings {
     pub checkpoint_minutes: f32,
     /// Minutes between judgements on held-out episodes.
     pub judge_minutes: f32,
-    /// Whether matrix products round their inputs to bf16 where the processor has instructions for it.
+    /// Whether matrix products round their inputs to bf16 where the processor has instructions for it (to TF32 on
+    /// CUDA).
     pub bf16: bool,
     /// How `model.safetensors` stores matrices: `f32`, or `bf16` for half the file. The checkpoint
     /// (`optimizer.safetensors`) stays exact.
@@ -76,6 +79,7 @@ impl Default for TrainSettings {
             seed: 1,
             clips: vec![ClipMix { steps: 8, clips: 16, share: 1.0 }],
             micro_frames: 16,
+            gpu_frames: 128,
             workers: 0,
             held_out: 16,
             own_past_from: 0.5,

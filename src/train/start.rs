@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use candle_core::Device;
 use forerun_models::Contract;
 
 use super::load::{PICTURE_MEMORY, channels_of, config_of, load};
@@ -29,7 +30,7 @@ pub enum Stage {
 
 /// Trains a model on datasets. With `resume` it goes on from `out`'s checkpoint, if there is one; without, a folder
 /// that already holds a model is refused, so that nobody's weights are overwritten by a slip. `from` is a model folder
-/// to begin with.
+/// to begin with. The run's weights live on `device`.
 ///
 /// # Errors
 /// See [`TrainError`].
@@ -40,6 +41,7 @@ pub fn start(
     budget: Budget,
     resume: bool,
     from: Option<&Path>,
+    device: &Device,
     watch: &mut dyn FnMut(Stage),
     cancel: &AtomicBool,
 ) -> Result<Contract, TrainError> {
@@ -81,6 +83,7 @@ pub fn start(
         budget,
         resume,
         from: from.map(Path::to_path_buf),
+        device: device.clone(),
     };
     run(&job, &mut |report| watch(Stage::Training(Box::new(report.clone()))), cancel)
 }

@@ -178,6 +178,7 @@ fn post_training_tells_its_course_stops_when_asked_and_goes_on() {
         method: Method::Full,
         replay: Some(0),
         resume,
+        device: String::new(),
     };
     let job = bench.client.next_job();
     bench.client.send(Request::PostTrain { job, spec: spec(false) }, vec![]);

@@ -61,6 +61,7 @@ pub fn tiny_policy(
         budget: Budget::Iterations(2),
         resume: false,
         base: None,
+        device: forerun::engine::device::open("cpu").unwrap(),
     };
     run(&job, &mut |_| {}, &AtomicBool::new(false)).unwrap();
 }

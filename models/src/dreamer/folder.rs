@@ -118,16 +118,21 @@ pub fn read_folder(folder: &Path) -> Result<Stored, ModelError> {
 }
 
 impl Dreamer {
-    /// A model from weights in memory; its sha256 is empty.
+    /// A model on `device` from weights in memory; its sha256 is empty.
     ///
     /// # Errors
     /// Weights that do not fit the configuration.
-    pub fn from_weights(contract: Contract, config: &Config, weights: &Weights) -> Result<Self, ModelError> {
-        let mut params = Params::frozen(&Device::Cpu);
+    pub fn from_weights(
+        contract: Contract,
+        config: &Config,
+        weights: &Weights,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let mut params = Params::frozen(device);
         for (name, tensor) in weights {
             params.insert(name, tensor.detach())?;
         }
-        let network = Network::new(config, &mut params, &Device::Cpu)?;
+        let network = Network::new(config, &mut params, device)?;
         let parameters = params.elements() as u64;
         Ok(Self { contract, network, sha256: String::new(), parameters })
     }

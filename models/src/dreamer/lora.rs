@@ -48,7 +48,8 @@ pub struct Lora {
 }
 
 impl Lora {
-    /// Adapters of rank `rank` (1 or more) for a network with these weights; `seed` decides how `A` starts.
+    /// Adapters of rank `rank` (1 or more) for a network with these weights, all on `device`; `seed` decides how `A`
+    /// starts.
     ///
     /// # Errors
     /// A rank of zero, weights that do not fit the configuration, device errors.
@@ -58,15 +59,17 @@ impl Lora {
         rank: usize,
         targets: LoraTargets,
         seed: u64,
+        device: &Device,
     ) -> Result<Self> {
         if rank == 0 {
             candle_core::bail!("an adapter has a rank of 1 or more");
         }
-        let mut trained = Params::new(seed, &Device::Cpu);
+        let mut trained = Params::new(seed, device);
         let mut frozen = Weights::new();
         let mut names = Vec::new();
         for (name, tensor) in weights {
-            let tensor = tensor.detach().to_dtype(candle_core::DType::F32)?.contiguous()?;
+            let tensor =
+                tensor.detach().to_device(device)?.to_dtype(candle_core::DType::F32)?.contiguous()?;
             if WHOLE.iter().any(|prefix| name.starts_with(prefix)) {
                 trained.insert(name, tensor)?;
                 continue;
@@ -96,19 +99,23 @@ impl Lora {
     /// Device errors.
     pub fn network(&self) -> Result<Network> {
         let trained: Weights = self.trained.iter().map(|(name, t)| (name.to_owned(), t.clone())).collect();
-        let mut params = Params::frozen(&Device::Cpu);
+        let device = self.trained.device().clone();
+        let mut params = Params::frozen(&device);
         for (name, tensor) in self.sum(&trained)? {
             params.insert(&name, tensor)?;
         }
-        Network::new(&self.config, &mut params, &Device::Cpu)
+        Network::new(&self.config, &mut params, &device)
     }
 
-    /// An ordinary model's weights: adapters with these values (of the optimiser's average, say) merged in.
+    /// An ordinary model's weights on the CPU: adapters with these values (of the optimiser's average, say) merged in.
     ///
     /// # Errors
     /// Values that are missing, device errors.
     pub fn merged(&self, values: &Weights) -> Result<Weights> {
-        self.sum(values)?.into_iter().map(|(name, tensor)| Ok((name, tensor.detach()))).collect()
+        let device = self.trained.device();
+        let values = values.iter().map(|(name, tensor)| Ok((name.clone(), tensor.to_device(device)?)));
+        let sum = self.sum(&values.collect::<Result<Weights>>()?)?;
+        sum.into_iter().map(|(name, tensor)| Ok((name, tensor.detach().to_device(&Device::Cpu)?))).collect()
     }
 
     fn sum(&self, trained: &Weights) -> Result<Weights> {
@@ -135,7 +142,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::dreamer::{CHANNEL_SLOTS, Clip, Recipe, loss};
-    use crate::optim::{Settings, Stepper};
+    use crate::optim::{Gradients, Settings, Stepper};
 
     fn clip(config: &Config, shade: f32) -> Clip {
         let steps = 2;
@@ -157,7 +164,7 @@ mod tests {
         let mut params = Params::new(3, &Device::Cpu);
         let plain = Network::new(&config, &mut params, &Device::Cpu).unwrap();
         let weights: Weights = params.iter().map(|(n, t)| (n.to_owned(), t.detach())).collect();
-        let lora = Lora::new(&config, &weights, 4, LoraTargets::All, 1).unwrap();
+        let lora = Lora::new(&config, &weights, 4, LoraTargets::All, 1, &Device::Cpu).unwrap();
         let clips = [clip(&config, 0.9), clip(&config, -0.7)];
         let value = |network: &Network| -> f32 {
             loss(network, &clips, &Recipe::default(), 1, 0, 0).unwrap().total.to_scalar().unwrap()
@@ -171,15 +178,11 @@ mod tests {
             let network = lora.network().unwrap();
             let found = loss(&network, &clips, &Recipe::default(), 1, iteration, 0).unwrap();
             let grads = found.total.backward().unwrap();
-            let gradients: Vec<Vec<f32>> = stepper
-                .variables()
-                .map(|(name, var)| {
-                    let gradient = grads.get(var).map(|g| g.flatten_all().unwrap().to_vec1().unwrap());
-                    // After the first step every adapter is reached.
-                    assert!(gradient.is_some() || !name.contains("lora"), "{name} gets no gradient");
-                    gradient.unwrap_or_else(|| vec![0.0; var.elem_count()])
-                })
-                .collect();
+            // After the first step every adapter is reached.
+            for (name, var) in stepper.variables().filter(|(name, _)| name.contains("lora")) {
+                assert!(grads.get(var).is_some(), "{name} gets no gradient");
+            }
+            let gradients = Gradients::of(&grads, stepper.variables().map(|(_, var)| var)).unwrap();
             stepper.step(&gradients, 1.0).unwrap();
         }
         let after = value(&lora.network().unwrap());
@@ -198,6 +201,6 @@ mod tests {
 
     #[test]
     fn a_rank_of_zero_is_refused() {
-        assert!(Lora::new(&Config::micro(), &Weights::new(), 0, LoraTargets::All, 1).is_err());
+        assert!(Lora::new(&Config::micro(), &Weights::new(), 0, LoraTargets::All, 1, &Device::Cpu).is_err());
     }
 }

@@ -8,9 +8,9 @@ use super::gemm::matmul;
 use super::matrix::{View, ViewMut};
 use super::optim::sum_squares;
 
-const A: f32 = 3.4445;
-const B: f32 = -4.7750;
-const C: f32 = 2.0315;
+pub(crate) const A: f32 = 3.4445;
+pub(crate) const B: f32 = -4.7750;
+pub(crate) const C: f32 = 2.0315;
 
 /// Number of Newton-Schulz steps that the write-up uses.
 pub const STEPS: usize = 5;

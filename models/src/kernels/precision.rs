@@ -46,6 +46,24 @@ pub fn with<R>(wanted: Precision, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Runs `f` with this wish, on a graphics card too: with [`Precision::Bf16`] products on CUDA may round their factors to
+/// TF32 (10 bits of mantissa) meanwhile. There the wish is the whole process's, so it is for work that has the card for
+/// itself, as training has.
+pub fn with_cards<R>(wanted: Precision, device: &candle_core::Device, f: impl FnOnce() -> R) -> R {
+    struct Back(bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            candle_core::cuda::set_gemm_reduced_precision_f32(self.0);
+        }
+    }
+    let _back = (device.is_cuda() && wanted == Precision::Bf16).then(|| {
+        let before = Back(candle_core::cuda::gemm_reduced_precision_f32());
+        candle_core::cuda::set_gemm_reduced_precision_f32(true);
+        before
+    });
+    with(wanted, f)
+}
+
 /// Sets the wish for products called from this thread from now on.
 pub fn set(wanted: Precision) {
     WANTED.set(wanted);

@@ -7,8 +7,8 @@ use candle_core::{
     StorageRef, Tensor,
 };
 
-use super::RopeTable;
 use super::ops::QK_EPS;
+use super::{RopeTable, path};
 use crate::common::Mask;
 use crate::kernels::attend::{self, Attend, Seen};
 use crate::kernels::attention::{self, Heads, Time, Turn, Turns};
@@ -18,11 +18,14 @@ use crate::kernels::{channel_norm, conv, elementwise, gemm};
 
 /// Whether the kernels can take all these tensors.
 pub(super) fn usable(tensors: &[&Tensor]) -> bool {
-    tensors.iter().all(|t| matches!(t.device(), Device::Cpu) && t.dtype() == DType::F32 && t.is_contiguous())
+    tensors.iter().all(|t| path::has_kernels(t.device()) && t.dtype() == DType::F32 && t.is_contiguous())
 }
 
 /// The numbers of a storage that candle hands to an operation.
+///
+/// Every kernel gets its input through here, so this is where one that may not run is stopped.
 fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    path::check_kernel("a fused kernel")?;
     let all = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
         Some((from, to)) => Ok(&all[from..to]),

@@ -141,11 +141,14 @@ impl Params {
         self.may_create = true;
     }
 
-    /// Puts a tensor under a name, replacing what was there; it becomes a variable in a trainable store.
+    /// Puts a tensor under a name, replacing what was there, on the store's device; it becomes a variable in a trainable
+    /// store.
     ///
     /// # Errors
     /// When the tensor cannot be copied or converted.
     pub fn insert(&mut self, name: &str, tensor: Tensor) -> Result<()> {
+        // A tensor that is there already stays as it is, graph included.
+        let tensor = tensor.to_device(&self.device)?;
         let param = if self.trainable {
             let var = Var::from_tensor(&tensor.to_dtype(DType::F32)?.contiguous()?)?;
             Param { tensor: var.as_tensor().clone(), var: Some(var), asked: false }

@@ -1,7 +1,7 @@
 //! Second-order Adams-Bashforth on the clean sample in log noise level: NVIDIA's own sampler of Predict2 and of
 //! Cosmos Policy (named `2ab` there).
 
-use candle_core::{DType, Result as CandleResult, Tensor};
+use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
 use super::schedule::karras_sigmas;
 use super::{SamplerError, check_steps};
@@ -32,7 +32,7 @@ impl AdamsBashforth2 {
     pub fn step(&mut self, step: usize, denoised: &Tensor, sample: &Tensor) -> CandleResult<Tensor> {
         let sigma = |i: usize| self.sigmas.get(i).copied().unwrap_or(f64::NAN);
         let (now, next) = (sigma(step), sigma(step + 1));
-        let (x, clean) = (sample.to_dtype(DType::F64)?, denoised.to_dtype(DType::F64)?);
+        let (x, clean) = (wide(sample)?, wide(denoised)?);
         let out = match self.before.take() {
             None => ((&clean * ((now - next) / now))? + (x * (next / now))?)?,
             Some(before) => {
@@ -47,6 +47,15 @@ impl AdamsBashforth2 {
             }
         };
         self.before = Some(clean);
-        out.to_dtype(sample.dtype())
+        out.to_dtype(sample.dtype())?.to_device(sample.device())
+    }
+}
+
+/// In f64, on the device where it has such numbers. Apple's cards have none: there the step is done by the processor,
+/// which is no burden for latents.
+fn wide(tensor: &Tensor) -> CandleResult<Tensor> {
+    match tensor.device() {
+        Device::Metal(_) => tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64),
+        _ => tensor.to_dtype(DType::F64),
     }
 }

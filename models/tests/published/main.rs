@@ -8,4 +8,5 @@ mod policy;
 mod prompts;
 mod pt;
 mod runs;
+mod stock;
 mod support;

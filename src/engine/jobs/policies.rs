@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Tools;
 use crate::engine::backend::WorldModel;
+use crate::engine::device;
 use crate::engine::job::{JobContext, JobEnd};
 use crate::engine::models::Loaded;
 use crate::engine::protocol::{Event, Reading};
@@ -103,7 +104,9 @@ fn learn(
             report(context, value);
         }
     };
-    match start(settings, datasets, out, from, budget, spec.resume, &mut watch, context.cancel.flag()) {
+    let device = device::open_or_cpu(&spec.device)?;
+    let cancel = context.cancel.flag();
+    match start(settings, datasets, out, from, budget, spec.resume, &device, &mut watch, cancel) {
         Ok(_) if context.cancel.is_cancelled() => Err(JobEnd::Cancelled),
         Ok(contract) => {
             report(context, json!({ "stage": "done", "policy": out, "name": contract.name }));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::dataset::doctor::View;
+use crate::engine::device;
 use crate::engine::job::{JobContext, JobEnd};
 use crate::engine::places::Places;
 use crate::engine::protocol::{Event, PostTrainSpec};
@@ -46,6 +47,7 @@ pub fn post_train(context: &JobContext, spec: &PostTrainSpec) -> Result<String, 
         resume: spec.resume,
         wishes: Wishes { method: spec.method, views, replay: spec.replay, ..Wishes::default() },
         measure_seconds: if matches!(budget, Budget::Minutes(_)) { MEASURE } else { 0.0 },
+        device: device::open_or_cpu(&spec.device)?,
     };
     let say =
         |value: Value, blobs: Vec<Vec<u8>>| context.send(Event::Report { job: context.job, value }, blobs);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::engine::device;
 use crate::engine::job::{JobContext, JobEnd};
 use crate::engine::places::Places;
 use crate::engine::protocol::{Event, TrainSpec};
@@ -32,6 +33,7 @@ pub fn train(context: &JobContext, spec: &TrainSpec) -> Result<String, JobEnd> {
         Some(model) => Some(Places::standard(None).find(model)?),
         None => None,
     };
+    let device = device::open_or_cpu(&spec.device)?;
     let report = |value: Value| context.send(Event::Report { job: context.job, value }, Vec::new());
     let mut told: Option<Instant> = None;
     let mut watch = |stage: Stage| match stage {
@@ -58,8 +60,18 @@ pub fn train(context: &JobContext, spec: &TrainSpec) -> Result<String, JobEnd> {
         }
     };
     let cancel = context.cancel.flag();
-    match start(settings, &spec.datasets, &spec.out, budget, spec.resume, from.as_deref(), &mut watch, cancel)
-    {
+    let ended = start(
+        settings,
+        &spec.datasets,
+        &spec.out,
+        budget,
+        spec.resume,
+        from.as_deref(),
+        &device,
+        &mut watch,
+        cancel,
+    );
+    match ended {
         Ok(_) if context.cancel.is_cancelled() => Err(JobEnd::Cancelled),
         Ok(contract) => {
             report(json!({ "stage": "done", "model": spec.out, "name": contract.name }));

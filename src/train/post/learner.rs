@@ -24,22 +24,28 @@ pub(super) struct Learning {
 }
 
 impl Learning {
-    /// Starts from these weights.
+    /// Starts from these weights, on `device`.
     ///
     /// # Errors
     /// Weights that do not fit the configuration.
-    pub fn new(settings: &PostSettings, config: &Config, weights: &Weights) -> Result<Self, TrainError> {
+    pub fn new(
+        settings: &PostSettings,
+        config: &Config,
+        weights: &Weights,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
         let optimiser = settings.train.optimiser.clone();
         if settings.method == Method::Lora {
-            let lora = Lora::new(config, weights, settings.rank, settings.targets, settings.train.seed)?;
+            let lora =
+                Lora::new(config, weights, settings.rank, settings.targets, settings.train.seed, device)?;
             let stepper = Stepper::new(lora.params(), optimiser)?;
             return Ok(Self { kind: Kind::Adapted(Box::new(lora)), stepper });
         }
-        let mut params = Params::new(settings.train.seed, &Device::Cpu);
+        let mut params = Params::new(settings.train.seed, device);
         for (name, tensor) in weights {
             params.insert(name, tensor.detach())?;
         }
-        let network = Network::new(config, &mut params, &Device::Cpu)?;
+        let network = Network::new(config, &mut params, device)?;
         let stepper = Stepper::new(&params, optimiser)?;
         Ok(Self { kind: Kind::Whole(Box::new(network)), stepper })
     }

@@ -17,6 +17,7 @@ mod settings;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use candle_core::Device;
 use forerun_models::dreamer::adapt::{Fresh, rearrange};
 use forerun_models::dreamer::{Stored, read_folder};
 use forerun_models::{Channel, Contract, FrameSpec};
@@ -51,6 +52,8 @@ pub struct PostRequest {
     pub wishes: Wishes,
     /// Seconds of measuring before the start; 0 = none, and no refusal for lack of time.
     pub measure_seconds: f64,
+    /// Where the network learns.
+    pub device: Device,
 }
 
 /// What came of it.
@@ -134,7 +137,8 @@ pub fn post_train(
             .unwrap_or_else(|| PostSettings::choose(&wishes, &size(affordable), &base.sha256, &name))
     };
     let mut settings = choose(None);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = if request.device.is_cpu() { cores } else { 0 };
     let frames = sources.frames(None) + settings.replay_episodes * 100;
     let mut preflight = Preflight::room(&base.config, &base.weights, frames, workers, out)?;
     let loaded = sources.load(
@@ -156,7 +160,8 @@ pub fn post_train(
     let before = rearrange(&base.weights, &base.config, &body.plan, Fresh::Silent)?;
     if request.measure_seconds > 0.0 && earlier.is_none() {
         let seconds = request.measure_seconds;
-        preflight.measure(&settings, &loaded.library, &base.config, &start, seconds, cancel)?;
+        let (library, config, device) = (&loaded.library, &base.config, &request.device);
+        preflight.measure(&settings, library, config, &start, device, seconds, cancel)?;
         settings = choose(preflight.affordable(request.budget));
     }
     preflight.time(request.budget, frames_each(&settings))?;
@@ -193,6 +198,7 @@ pub fn post_train(
         out: out.clone(),
         budget: request.budget,
         resume: request.resume,
+        device: request.device.clone(),
     };
     let ended: Ended = {
         // Two callers of one closure, one after the other.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use candle_core::Device;
 use forerun_models::dreamer::Config;
 use forerun_models::dreamer::adapt::Weights;
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,8 @@ const OVERHEAD: f64 = 0.15;
 const SPARE: u64 = 256 << 20;
 
 impl Preflight {
-    /// Memory and disk, before any picture is read.
+    /// Memory and disk, before any picture is read. `workers` counts those that compute in this memory: none where a
+    /// graphics card does.
     ///
     /// # Errors
     /// [`TrainError::Memory`], [`TrainError::Disk`].
@@ -84,10 +86,11 @@ impl Preflight {
         library: &Library,
         config: &Config,
         weights: &Weights,
+        device: &Device,
         seconds: f64,
         cancel: &AtomicBool,
     ) -> Result<(), TrainError> {
-        let mut learning = Learning::new(settings, config, weights)?;
+        let mut learning = Learning::new(settings, config, weights, device)?;
         let begun = Instant::now();
         let (mut frames, mut rounds) = (0, 0);
         while begun.elapsed().as_secs_f64() < seconds {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use candle_core::Device;
 use forerun_models::Contract;
 use forerun_models::dreamer::adapt::{Weights, exchange_bodies};
 use forerun_models::dreamer::{Config, Dreamer, save_folder};
@@ -40,6 +41,7 @@ pub(super) struct Job<'a> {
     pub out: PathBuf,
     pub budget: Budget,
     pub resume: bool,
+    pub device: Device,
 }
 
 /// What a run leaves for the scorecard.
@@ -92,7 +94,7 @@ impl<'a> Run<'a> {
     fn new(job: &'a Job<'a>, cancel: &AtomicBool) -> Result<Self, TrainError> {
         let io = |source| TrainError::File { path: job.out.clone(), source };
         std::fs::create_dir_all(&job.out).map_err(io)?;
-        let mut learning = Learning::new(&job.settings, &job.config, &job.start)?;
+        let mut learning = Learning::new(&job.settings, &job.config, &job.start, &job.device)?;
         let mut place = Place::default();
         let budget = format!("{:?}", job.budget);
         let mut memory = Memory { data: job.data.clone(), budget: budget.clone(), ..Memory::default() };
@@ -119,7 +121,7 @@ impl<'a> Run<'a> {
             memory.judged = (share * job.settings.judgements as f64) as usize;
             (memory.budget, memory.stopped, memory.waiting) = (budget, None, 0);
         }
-        let before = Dreamer::from_weights(job.wide.clone(), &job.config, &job.before)?;
+        let before = Dreamer::from_weights(job.wide.clone(), &job.config, &job.before, &job.device)?;
         let look = job.judge.look(&before, false, cancel)?;
         let base_old =
             if job.old.is_empty() { None } else { Some(job.look_at_old(&job.before, cancel)?.judgement) };
@@ -200,7 +202,9 @@ impl<'a> Run<'a> {
         };
         let factor = settings.schedule.factor(iteration, progress);
         let stepper = &mut self.learning.stepper;
-        let norm = precision::with(precision_of(settings), || stepper.step(&found.gradients, factor))?;
+        let norm = precision::with_cards(precision_of(settings), &self.job.device, || {
+            stepper.step(&found.gradients, factor)
+        })?;
         if !norm.is_finite() {
             return Err(TrainError::Diverged(iteration));
         }
@@ -229,7 +233,7 @@ impl<'a> Run<'a> {
     fn judge(&mut self, report: &mut PostReport, cancel: &AtomicBool) -> Result<(), TrainError> {
         let job = self.job;
         let weights = self.learning.weights()?;
-        let model = Dreamer::from_weights(job.wide.clone(), &job.config, &weights)?;
+        let model = Dreamer::from_weights(job.wide.clone(), &job.config, &weights, &job.device)?;
         let Look { judgement, spread, shown } = job.judge.look(&model, true, cancel)?;
         let old = match &self.base_old {
             Some(base) => {
@@ -350,7 +354,7 @@ impl Job<'_> {
         } else {
             weights
         };
-        let model = Dreamer::from_weights(self.wide.clone(), &self.config, weights)?;
+        let model = Dreamer::from_weights(self.wide.clone(), &self.config, weights, &self.device)?;
         self.old.look(&model, false, cancel)
     }
 }

@@ -32,8 +32,8 @@ pub(super) fn finish(
     about: &About,
     cancel: &AtomicBool,
 ) -> Result<Comparison, TrainError> {
-    let after = Dreamer::from_weights(job.wide.clone(), &job.config, &ended.weights)?;
-    let before = Dreamer::from_weights(job.wide.clone(), &job.config, &job.before)?;
+    let after = Dreamer::from_weights(job.wide.clone(), &job.config, &ended.weights, &job.device)?;
+    let before = Dreamer::from_weights(job.wide.clone(), &job.config, &job.before, &job.device)?;
     let was = judge.look(&before, false, cancel)?;
     let now = judge.look(&after, true, cancel)?;
     let old = if job.old.is_empty() {

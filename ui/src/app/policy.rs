@@ -204,6 +204,7 @@ impl Studio {
             iterations: self.policy.iterations,
             snapshots: self.policy.snapshots,
             resume: false,
+            device: self.learning_device(),
         };
         self.send_learning(spec);
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use forerun::engine::device::learns;
 use forerun::engine::places;
 use forerun::engine::protocol::{Actions, ImagineSpec, JobId, PostTrainSpec, Request, Start};
 use forerun::train::post::{Method, PostReport};
@@ -176,9 +177,16 @@ impl Studio {
             method: self.train.method,
             replay: self.train.replay,
             resume: false,
+            device: self.learning_device(),
         };
         self.train.name = String::new();
         self.send_training(spec, base.name, None);
+    }
+
+    /// The device that futures run on, where a network can learn there too; the processor else.
+    pub(super) fn learning_device(&self) -> String {
+        let chosen = &self.setup.get().device;
+        if learns(chosen) { chosen.clone() } else { "cpu".into() }
     }
 
     fn send_training(&mut self, spec: PostTrainSpec, base: String, earlier: Option<TrainRun>) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use forerun::dataset::doctor::View;
-use forerun::engine::places;
+use forerun::engine::{device, places};
 use forerun::models::dreamer::WeightFormat;
 use forerun::train::post::{
     Comparison, Method, PostOutcome, PostReport, PostRequest, PostStage, Wishes, post_train,
@@ -89,8 +89,8 @@ pub(super) struct Arguments {
     /// Name of the new model [default: the folder's]
     #[arg(long)]
     name: Option<String>,
-    /// Only cpu in this version
-    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
+    /// Where to learn: cpu, cuda, cuda:1, metal (as `doctor` lists them)
+    #[arg(long, default_value = "cpu")]
     device: String,
 }
 
@@ -215,6 +215,7 @@ fn request(arguments: Arguments) -> Result<PostRequest, Failure> {
         resume: arguments.resume,
         wishes,
         measure_seconds: MEASURE,
+        device: device::open(&arguments.device)?,
     })
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use forerun::engine::device;
 use forerun::engine::places::Places;
 use forerun::train::{Budget, Stage, TrainSettings};
 use forerun::{Failure, interrupt, train};
@@ -35,8 +36,8 @@ pub(super) struct Arguments {
     /// Begin with the weights of this model folder, or of a model by its name, instead of fresh ones
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     from: Option<String>,
-    /// Only cpu in this version
-    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
+    /// Where to learn: cpu, cuda, cuda:1, metal (as `doctor` lists them)
+    #[arg(long, default_value = "cpu")]
     device: String,
 }
 
@@ -44,8 +45,9 @@ pub(super) struct Arguments {
 const PERIOD: Duration = Duration::from_secs(10);
 
 pub(super) fn run(arguments: Arguments) -> Answer {
-    let Arguments { config, dataset, out, minutes, iterations, resume, from, device: _ } = arguments;
+    let Arguments { config, dataset, out, minutes, iterations, resume, from, device } = arguments;
     let from = from.map(|model| Places::standard(None).find(&model)).transpose()?;
+    let device = device::open(&device)?;
     let settings = TrainSettings::read(&config).map_err(Failure::from_error)?;
     let budget = match (minutes, iterations) {
         (Some(minutes), _) if minutes.is_finite() && minutes > 0.0 => Budget::Minutes(minutes),
@@ -94,6 +96,7 @@ pub(super) fn run(arguments: Arguments) -> Answer {
         budget,
         resume,
         from.as_deref(),
+        &device,
         &mut watch,
         interrupt::flag(),
     );

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use forerun::engine::device;
 use forerun::engine::models::ModelStore;
 use forerun::models::policy::{Kind, Policy};
 use forerun::policy::{
     AgentSettings, BestOf, EvaluateSettings, Method, Mind, Planner, PlannerSettings, PolicyMind,
-    SubgoalSettings, Subgoals, Yardstick, evaluate, load_policy, save_score,
+    SubgoalSettings, Subgoals, Yardstick, evaluate, load_policy_on, save_score,
 };
 use forerun::world::{Look, TaskName};
 use forerun::{Failure, interrupt};
@@ -83,6 +84,9 @@ pub(in super::super) struct Arguments {
     /// Only the policy, without the yardsticks beside it
     #[arg(long)]
     alone: bool,
+    /// Where policy and models run: cpu, cuda, cuda:1, metal (as `doctor` lists them)
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Write the numbers into the policy's scorecard.json
     #[arg(long, requires = "policy")]
     save: bool,
@@ -90,11 +94,12 @@ pub(in super::super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Answer {
     let a = &arguments;
-    let policy = a.policy.as_deref().map(load_policy).transpose()?;
+    let device = device::open(&a.device)?;
+    let policy = a.policy.as_deref().map(|folder| load_policy_on(folder, &device)).transpose()?;
     let store = ModelStore::default();
-    let place = Named::open(&a.place, &store)?;
+    let place = Named::open(&a.place, &a.device, &store)?;
     let looks_ahead = a.best_of.is_some() || a.subgoals || a.planner.is_some();
-    let ahead = if looks_ahead { Some(store.get(&a.with, "cpu")?) } else { None };
+    let ahead = if looks_ahead { Some(store.get(&a.with, &a.device)?) } else { None };
     if !looks_ahead && policy.as_ref().is_some_and(|p| p.network().config().kind == Kind::Goal) {
         return Err(Failure::new(
             "This policy goes for pictures, and nothing says for which.",

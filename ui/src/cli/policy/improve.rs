@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use forerun::engine::device;
 use forerun::engine::models::ModelStore;
-use forerun::policy::{ExperienceSettings, PolicySettings, imagine_experience, load_policy};
+use forerun::policy::{ExperienceSettings, PolicySettings, imagine_experience, load_policy_on};
 use forerun::{Failure, interrupt};
 use serde_json::json;
 
@@ -47,11 +48,14 @@ pub(in super::super) struct Arguments {
     /// Minutes of training
     #[arg(long, default_value_t = 15.0)]
     minutes: f32,
+    /// Where to imagine and to learn: cpu, cuda, cuda:1, metal (as `doctor` lists them)
+    #[arg(long, default_value = "cpu")]
+    device: String,
 }
 
 pub(super) fn run(arguments: Arguments) -> Answer {
     let a = arguments;
-    let policy = load_policy(&a.policy)?;
+    let policy = load_policy_on(&a.policy, &device::open(&a.device)?)?;
     let mut settings = match &a.config {
         Some(path) => PolicySettings::read(path).map_err(Failure::from_error)?,
         None => PolicySettings::default(),
@@ -69,7 +73,7 @@ pub(super) fn run(arguments: Arguments) -> Answer {
         .into());
     }
     let store = ModelStore::default();
-    let model = store.get(&a.model, "cpu")?;
+    let model = store.get(&a.model, &a.device)?;
     let wanted = ExperienceSettings {
         episodes: a.episodes,
         steps: a.steps,
@@ -95,8 +99,13 @@ pub(super) fn run(arguments: Arguments) -> Answer {
         )
         .into());
     }
-    let goal =
-        Goal { datasets: vec![a.dataset, imagined.clone()], out: a.out, from: Some(a.policy), resume: false };
+    let goal = Goal {
+        datasets: vec![a.dataset, imagined.clone()],
+        out: a.out,
+        from: Some(a.policy),
+        resume: false,
+        device: a.device,
+    };
     let mut value = train::learn(settings, goal, forerun::train::Budget::Minutes(a.minutes))?;
     let report = json!({
         "experience": found, "experience_settings": wanted, "imagined": imagined,

@@ -18,10 +18,10 @@ pub(super) enum Named {
 }
 
 impl Named {
-    pub(super) fn open(name: &str, store: &ModelStore) -> Result<Self, Failure> {
+    pub(super) fn open(name: &str, device: &str, store: &ModelStore) -> Result<Self, Failure> {
         match name.split_once(':') {
             Some(("world", "tabletop")) => Ok(Self::World),
-            Some(("model", model)) => store.get(model, "cpu").map(Self::Model),
+            Some(("model", model)) => store.get(model, device).map(Self::Model),
             _ => Err(Failure::new(
                 format!("{name} is no place."),
                 "Use world:tabletop, or model: and the name or folder of a model.",

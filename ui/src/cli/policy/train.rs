@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use forerun::engine::device;
 use forerun::models::policy::Kind;
 use forerun::policy::{PolicySettings, PolicyStage, start};
 use forerun::train::Budget;
@@ -47,6 +48,9 @@ pub(in super::super) struct Arguments {
     /// Go on from the last checkpoint
     #[arg(long)]
     resume: bool,
+    /// Where to learn: cpu, cuda, cuda:1, metal (as `doctor` lists them)
+    #[arg(long, default_value = "cpu")]
+    device: String,
 }
 
 /// How often a line about the training is printed.
@@ -54,7 +58,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 const MINUTES: f32 = 30.0;
 
 pub(super) fn run(arguments: Arguments) -> Answer {
-    let Arguments { dataset, out, kind, config, from, minutes, iterations, resume } = arguments;
+    let Arguments { dataset, out, kind, config, from, minutes, iterations, resume, device } = arguments;
     let mut settings = match config {
         Some(path) => PolicySettings::read(&path).map_err(Failure::from_error)?,
         None => PolicySettings::default(),
@@ -74,7 +78,7 @@ pub(super) fn run(arguments: Arguments) -> Answer {
             return Err(Failure::new(what, "Give minutes or iterations above 0.").into());
         }
     };
-    learn(settings, Goal { datasets: dataset, out, from, resume }, budget)
+    learn(settings, Goal { datasets: dataset, out, from, resume, device }, budget)
 }
 
 /// From what, and where to.
@@ -83,11 +87,14 @@ pub(super) struct Goal {
     pub(super) out: PathBuf,
     pub(super) from: Option<PathBuf>,
     pub(super) resume: bool,
+    /// Name of the device to learn on.
+    pub(super) device: String,
 }
 
 /// Trains, telling how it goes.
 pub(super) fn learn(settings: PolicySettings, goal: Goal, budget: Budget) -> Answer {
-    let Goal { datasets, out, from, resume } = goal;
+    let Goal { datasets, out, from, resume, device } = goal;
+    let device = device::open(&device)?;
     interrupt::listen();
     let mut told: Option<Instant> = None;
     let mut last = None;
@@ -121,7 +128,8 @@ pub(super) fn learn(settings: PolicySettings, goal: Goal, budget: Budget) -> Ans
         }
     };
     let cancel = interrupt::flag();
-    let ended = start(settings, &datasets, &out, from.as_deref(), budget, resume, &mut watch, cancel);
+    let ended =
+        start(settings, &datasets, &out, from.as_deref(), budget, resume, &device, &mut watch, cancel);
     let contract = match ended {
         Ok(contract) => contract,
         Err(error) if interrupt::requested() => {
