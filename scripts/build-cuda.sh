@@ -17,8 +17,7 @@ if [ -n "${WHEELS:-}" ]; then
         nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 \
         nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85
     for part in bin include nvvm; do ln -sfn "$wheels/site/nvidia/cu13/$part" "$wheels/home/$part"; done
-    # The static runtime under the name that is linked: then no libcudart is needed at run time.
-    ln -sf "$wheels/site/nvidia/cu13/lib/libcudart_static.a" "$wheels/home/lib64/libcudart.a"
+    ln -sf "$wheels/site/nvidia/cu13/lib/libcudart_static.a" "$wheels/home/lib64/libcudart_static.a"
     CUDA_HOME=$wheels/home
 fi
 if [ -z "${CUDA_HOME:-}" ]; then
@@ -26,13 +25,19 @@ if [ -z "${CUDA_HOME:-}" ]; then
     CUDA_HOME=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
 fi
 export CUDA_HOME CUDA_COMPUTE_CAP="${CUDA_COMPUTE_CAP:-80}"
-export PATH="$CUDA_HOME/bin:$PATH" LIBRARY_PATH="$CUDA_HOME/lib64${LIBRARY_PATH:+:$LIBRARY_PATH}"
+export PATH="$CUDA_HOME/bin:$PATH"
+build=${CARGO_TARGET_DIR:-$root/target}/cuda-sources
+mkdir -p "$build/link"
+build=$(cd "$build" && pwd)
+# The static runtime under the name that is linked: then no libcudart is needed at run time.
+static=$(ls "$CUDA_HOME"/lib64/libcudart_static.a "$CUDA_HOME"/lib/libcudart_static.a 2>/dev/null | head -n 1)
+[ -n "$static" ] || { echo "$CUDA_HOME has no libcudart_static.a: install the toolkit whole" >&2; exit 1; }
+ln -sf "$static" "$build/link/libcudart.a"
+export LIBRARY_PATH="$build/link${LIBRARY_PATH:+:$LIBRARY_PATH}"
 
 # candle asks the bindings to link NVIDIA's libraries; a program that does cannot start without them. One word in its
 # manifest makes them be loaded when they are first used. The copy lies beside the build, and the lock file, which cargo
 # changes for it, is put back at the end.
-build=${CARGO_TARGET_DIR:-$root/target}/cuda-sources
-mkdir -p "$build"
 cargo fetch --quiet --locked --manifest-path "$root/Cargo.toml"
 version=$(sed -n '/^name = "candle-core"$/{n;s/version = "\(.*\)"/\1/p;}' "$root/Cargo.lock")
 source=$(ls -d "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"candle-core-$version" | head -n 1)

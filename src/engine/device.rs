@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_panicking_driver_is_an_error() {
-        let missing = guarded(|| panic!("no library {}", 7)).err().expect("it panicked");
+        let missing = guarded(|| panic!("no library {}", 7)).expect_err("it panicked");
         let text = missing.failure("cuda").text();
         assert!(text.contains("no library 7") && text.contains("cpu"), "{text}");
     }
