@@ -16,12 +16,12 @@ use crate::hub::fetch::FetchSpec;
 use crate::train::post::Method;
 
 pub use super::specs::{
-    EpisodeSpec, PolicyEvaluateSpec, PolicyImproveSpec, PolicyRankSpec, PolicyTrainSpec, PolicyTwinSpec,
-    TrainSpec,
+    BundleTrySpec, EpisodeSpec, PolicyEvaluateSpec, PolicyImproveSpec, PolicyRankSpec, PolicyTrainSpec,
+    PolicyTwinSpec, TrainSpec,
 };
 
 /// Version of these messages; both ends refuse another one with a clear message.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Number of a job, chosen by the asking side, unique in a connection.
 pub type JobId = u64;
@@ -379,7 +379,8 @@ pub enum Request {
         /// What to learn.
         spec: PolicyTrainSpec,
     },
-    /// How often a policy succeeds; the numbers come as [`Event::Report`].
+    /// How often a policy succeeds. [`Event::Report`]s with a `stage` each: `pace` (how long it will take, measured),
+    /// then, where more was asked for, `evaluated` with the numbers.
     PolicyEvaluate {
         /// Job number.
         job: JobId,
@@ -400,13 +401,21 @@ pub enum Request {
         /// What to rank.
         spec: PolicyRankSpec,
     },
-    /// One episode in physics and in imagination at once: frames as [`Event::FutureFrame`] of seed 0 (physics) and 1
-    /// (imagination), the end as [`Event::Report`].
+    /// One episode in physics and in imagination at once: frames as [`Event::FutureFrame`] of seed 0 (physics), 1
+    /// (imagination) and 2 (the picture that the agent goes for, where it goes for one, with the index of the frame from
+    /// which it was imagined), the end as [`Event::Report`].
     PolicyTwin {
         /// Job number.
         job: JobId,
         /// Which one.
         spec: PolicyTwinSpec,
+    },
+    /// Try a bundle's policy without an arm (replay, rehearse); how it went comes as [`Event::Report`] (`outcome`).
+    BundleTry {
+        /// Job number.
+        job: JobId,
+        /// What to try.
+        spec: BundleTrySpec,
     },
     /// Imagine the future of a record again, bit for bit, from the start frames beside it.
     Again {
@@ -672,6 +681,7 @@ impl Request {
             | Self::PolicyImprove { job, .. }
             | Self::PolicyRank { job, .. }
             | Self::PolicyTwin { job, .. }
+            | Self::BundleTry { job, .. }
             | Self::Again { job, .. }
             | Self::OpenFuture { job, .. }
             | Self::SaveFuture { job, .. }

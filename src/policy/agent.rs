@@ -57,6 +57,11 @@ impl Latency {
         self.milliseconds.extend(&other.milliseconds);
     }
 
+    /// All of it, milliseconds.
+    pub fn total(&self) -> f64 {
+        self.milliseconds.iter().sum()
+    }
+
     /// Number of plans.
     pub fn plans(&self) -> usize {
         self.milliseconds.len()
@@ -136,6 +141,11 @@ impl<'a> Agent<'a> {
     /// What the mind counted.
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
         self.mind.counts()
+    }
+
+    /// The picture that the mind goes for now, where it goes for one.
+    pub fn goal(&self) -> Option<&Frame> {
+        self.mind.goal()
     }
 
     /// The action for this observation, in the place's order and units; not a number where nothing is said (the first

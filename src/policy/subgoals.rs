@@ -53,7 +53,7 @@ impl<'a> Subgoals<'a> {
         if policy.network().config().kind != Kind::Goal {
             return Err(Failure::new(
                 format!("{} is told by words, it does not go for pictures.", policy.contract().name),
-                "Use a policy that was trained with --kind goal.",
+                "Let it decide alone, or use a policy of the kind goal (--kind goal).",
             ));
         }
         if !model.contract().text {
@@ -73,11 +73,6 @@ impl<'a> Subgoals<'a> {
             goal: None,
             imagined: 0,
         })
-    }
-
-    /// The picture that it goes for now.
-    pub fn goal(&self) -> Option<&Frame> {
-        self.goal.as_ref()
     }
 }
 
@@ -107,5 +102,9 @@ impl Mind for Subgoals<'_> {
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
         vec![("goals imagined", self.imagined)]
+    }
+
+    fn goal(&self) -> Option<&Frame> {
+        self.goal.as_ref()
     }
 }

@@ -241,7 +241,7 @@ words! {
         in_physics, rule, rate, count, about_numbers, failures, no_failures, failures_text, watch_episode,
         got_to, empty_watch, empty_watch_text, acting, branch, branch_tip, progress, progress_plot,
         succeeded, empty_rank, empty_rank_text, no_agreement, interval, rank_text, scatter, axis_model,
-        axis_world,
+        axis_world, led_by, by_words, by_words_tip, by_pictures, by_pictures_tip, deciding, alone, alone_tip, best_of_way, best_of_way_tip, planner, planner_tip, subgoals, subgoals_tip, doubt_seeds, doubt_seeds_tip, cem, cem_tip, mppi, mppi_tip, from_policy, from_policy_tip, ahead, ahead_tip, goal_futures, goal_futures_tip, goal_alone, goal_planned, words_subgoals, deaf_model, rank_goal, how_long, how_long_tip, measuring, pace, best_of_n, how_alone, how_best_of, how_planner, how_subgoals, plans, count_overruled, count_doubtful, count_goals, count_tracks, goal_picture, goal_picture_text,
     }
     /// Jobs.
     Jobs { importing, recording, examining, training, learning, acting, evaluating, left, cancel_job, imagining, drawing, loading, reading, saving, listing, downloading, checking, removing, reasoning }

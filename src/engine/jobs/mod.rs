@@ -10,6 +10,7 @@ mod post_training;
 mod reasoning;
 mod recording;
 mod saved;
+mod stages;
 mod training;
 
 use super::models::ModelStore;
@@ -25,6 +26,7 @@ pub use post_training::post_train;
 pub use reasoning::{QUESTION, reason};
 pub use recording::record;
 pub use saved::{open_future, save_future};
+pub use stages::try_bundle;
 pub use training::train;
 
 /// What jobs share.

@@ -16,6 +16,7 @@ pub mod replay;
 use std::path::{Path, PathBuf};
 
 use forerun_models::policy::Policy;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::bundle::{Bundle, Manifest, Progress, Stage, Store};
@@ -23,7 +24,7 @@ use super::file::RobotFile;
 use crate::failure::Failure;
 
 /// How a stage ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Whether it counts.
     pub clean: bool,
