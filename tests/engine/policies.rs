@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use forerun::dataset::Dataset;
 use forerun::engine::protocol::{
-    Event, Packet, PolicyEvaluateSpec, PolicyRankSpec, PolicyTrainSpec, PolicyTwinSpec, RecordSpec, Request,
+    BundleTrySpec, Event, Packet, PolicyEvaluateSpec, PolicyRankSpec, PolicyTrainSpec, PolicyTwinSpec,
+    RecordSpec, Request,
 };
 use forerun::policy::{Deciding, Method};
+use forerun::robot::bundle::Stage;
+use forerun::robot::push::Outcome;
 use serde_json::Value;
 
 use crate::support::{Bench, done};
@@ -287,6 +290,35 @@ fn how_long_an_evaluation_takes_is_measured_without_making_it() {
     // A plan every three of eighty steps.
     assert!((of("agent_ms") - 80.0 * of("step_ms") - 27.0 * of("plan_ms")).abs() < 1e-6 * of("agent_ms"));
     assert!(!trained.out.join("scorecard.json").exists(), "nothing was judged");
+}
+
+#[test]
+fn stages_of_a_bundle_that_need_no_arm_run_in_the_engine() {
+    let bench = Bench::new();
+    let trained = learnt(&bench);
+    let spec = |stage: Stage| BundleTrySpec {
+        policy: trained.out.clone(),
+        stage,
+        dataset: Some(bench.path("set")),
+        model: bench.model(),
+        episodes: 2,
+        steps: 2,
+    };
+    let run = |stage: Stage| -> Outcome {
+        let job = bench.client.next_job();
+        bench.client.send(Request::BundleTry { job, spec: spec(stage) }, vec![]);
+        let events = bench.collect_within(job, 300);
+        done(&events);
+        serde_json::from_value(reports(&events).pop().unwrap()["outcome"].clone()).unwrap()
+    };
+    let replayed = run(Stage::Replay);
+    assert!(replayed.report["actions"].as_u64().unwrap() > 0 && !replayed.fault, "{}", replayed.words);
+    let rehearsed = run(Stage::Rehearse);
+    assert!(rehearsed.words.contains("of 2 imagined episodes"), "{}", rehearsed.words);
+    let missing = BundleTrySpec { dataset: None, ..spec(Stage::Replay) };
+    assert!(bench.fails(|job| Request::BundleTry { job, spec: missing }).contains("recorded episodes"));
+    let live = spec(Stage::Cautious);
+    assert!(bench.fails(|job| Request::BundleTry { job, spec: live }).contains("needs an arm"));
 }
 
 #[test]

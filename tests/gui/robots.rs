@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use driven::{Driven, children, display, runs, signal};
 use eframe::egui::accesskit::Role;
+use forerun::dataset::Dataset;
 use forerun::robot::bundle::{SigningKey, Stage, Store, from_policy};
 use forerun::robot::emulator::servo::Servo;
 use forerun::robot::emulator::{EmulatedArm, PtyArm};
@@ -318,4 +319,37 @@ fn a_stopped_window_is_a_silent_one() {
     engine.into_iter().for_each(gone);
     bench.judge();
     assert!(bench.holds());
+}
+
+#[test]
+fn episodes_that_a_person_shows_are_recorded_on_the_data_screen() {
+    if !display() {
+        return;
+    }
+    let bench = Bench::new(4000);
+    let mut w = bench.window();
+    w.click_role(Some(Role::Button), "Data");
+    w.click("Record from a robot");
+    w.click("Connect to desk-arm");
+    w.wait("the limp arm", |w| w.has("guide it by hand"));
+    w.fill_in("What is done", "turn it by hand");
+    w.click("Record episode");
+    // A hand turns the first joint.
+    w.wait("some pictures", |w| {
+        bench.arm.arm().servos[0].angle += 4.0;
+        w.has("Recording: 3.0 s, 3 pictures")
+    });
+    w.picture("record-robot");
+    w.click("Keep episode");
+    let set = bench.project.path().join("datasets/robot");
+    w.wait("the episode on disk", |w| w.has("frames recorded"));
+    let opened = Dataset::open(&set).unwrap();
+    assert_eq!((opened.len(), opened.episode(0).unwrap().task.as_str()), (1, "turn it by hand"));
+    w.wait("the episode in the list", |w| w.find(Some(Role::Button), "Episode 0").is_some());
+    w.click("Record episode");
+    w.wait("a picture", |w| w.has("1 pictures"));
+    w.click("Discard");
+    w.wait("the end of the try", |w| w.find(None, "Record episode").is_some());
+    assert_eq!(Dataset::open(&set).unwrap().len(), 1, "a discarded try leaves nothing");
+    w.picture("record-robot-kept");
 }

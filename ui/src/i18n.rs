@@ -212,7 +212,7 @@ words! {
         fix_action_lag, fix_state_lag, fix_without, fix_unit, fix_relative, fix_leave_out, fix_hold_out,
         record_text, name, record, expert, expert_tip, play, play_tip, noisy, noisy_tip, idle, idle_tip,
         plain, plain_tip, rich, rich_tip, picture_rgb, picture_rgb_tip, picture_depth, picture_depth_tip, picture_segments,
-        picture_segments_tip, picture_edges, picture_edges_tip,
+        picture_segments_tip, picture_edges, picture_edges_tip, robot_title, robot_close, robot_connect, robot_task, robot_task_hint, robot_start, robot_limp, robot_stiff, robot_progress, robot_full, robot_keep, robot_discard, robot_discard_tip, robot_saving,
     }
     /// The Train screen.
     TrainWords {
@@ -261,7 +261,7 @@ command_words! {
     open_project, palette, shortcuts, toggle_log, toggle_theme, toggle_language, zoom_in, zoom_out, zoom_reset,
     reset_layout, quit,
      show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, pan_left, pan_right, pan_up, pan_down, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, add_world, retry_pane, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right, show_robot, stop_robot, show_models,
-    show_data, import_data, import_clips, record_data, examine_data, mend_data, show_train, start_training,
+    show_data, import_data, import_clips, record_data, record_robot, examine_data, mend_data, show_train, start_training,
     pause_training, resume_training, use_trained, show_policy, start_policy, stop_policy,
 }
 

@@ -285,7 +285,7 @@ fn deciding(app: &mut Studio, ui: &mut Ui, s: &Strings) {
     if doc.way != Way::Alone && doc.part == PolicyPart::Evaluate && !doc.in_model {
         model(app, ui, s);
     }
-    let mut number = |ui: &mut Ui, name: &str, tip: &str, value: usize, most: u64| {
+    let number = |ui: &mut Ui, name: &str, tip: &str, value: usize, most: u64| {
         let least = if name == s.policy.best_of { 2 } else { 1 };
         whole(ui, name, tip, value as u64, least..=most).map(|v| v as usize)
     };
@@ -333,10 +333,12 @@ fn deciding(app: &mut Studio, ui: &mut Ui, s: &Strings) {
 /// How long the evaluation would take: measured when somebody asks.
 fn time(app: &mut Studio, ui: &mut Ui, s: &Strings) {
     if app.policies.measuring.is_some() {
-        return hint(ui, &s.policy.measuring);
+        hint(ui, &s.policy.measuring);
+        return;
     }
     if let Some(pace) = app.measured_pace() {
-        return hint(ui, &pace_words(s, &pace));
+        hint(ui, &pace_words(s, &pace));
+        return;
     }
     ui.add_enabled_ui(app.can_measure(), |ui| {
         if link(ui, &s.policy.how_long).on_hover_text(&s.policy.how_long_tip).clicked() {

@@ -1,10 +1,10 @@
 //! The Robot screen: connect, look, arm, move by hand, bring a bundle on the arm stage by stage, stop.
 
-mod connect;
-mod joints;
+pub(crate) mod connect;
+pub(crate) mod joints;
 mod replay;
 mod stages;
-mod state;
+pub(crate) mod state;
 pub(crate) mod teleop;
 mod twins;
 
@@ -35,6 +35,14 @@ pub struct RobotView {
     pub moment: usize,
     /// Runs are recorded.
     pub record: bool,
+    /// The Data screen shows the robot, to record episodes that a person shows.
+    pub recording: bool,
+    /// What is done in them, in words.
+    pub task: String,
+    /// Name of the dataset that they go into; empty: `robot`.
+    pub dataset: String,
+    /// Episodes on disk when the project's datasets were listed last.
+    pub listed_saved: u64,
     /// Recorded episodes beside their imagined twins, as the engine reported them.
     pub twins: Option<serde_json::Value>,
     /// Robot files were looked for.
@@ -98,7 +106,7 @@ fn empty(ui: &mut Ui, s: &crate::i18n::Strings) {
 }
 
 /// What the robot's camera sees.
-fn camera(app: &mut Studio, ui: &mut Ui, shown: &Shown) {
+pub(crate) fn camera(app: &mut Studio, ui: &mut Ui, shown: &Shown) {
     let s = app.strings();
     let name = shown.robot.as_ref().and_then(|r| r.cameras.first()).map(|c| c.name.clone());
     let Some(name) = name else {
