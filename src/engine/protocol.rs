@@ -5,9 +5,9 @@
 
 use std::path::PathBuf;
 
-use forerun_models::Contract;
 use forerun_models::common::Storage;
 pub use forerun_models::published::ClipSettings;
+use forerun_models::{Contract, Fit};
 use serde::{Deserialize, Serialize};
 
 use super::published::ClipInfo;
@@ -218,6 +218,9 @@ pub struct PostTrainSpec {
     /// Episodes of the base's own world to replay against forgetting; by default when absent.
     #[serde(default)]
     pub replay: Option<usize>,
+    /// How pictures of another shape become the model's; as the base's own were when absent.
+    #[serde(default)]
+    pub fit: Option<Fit>,
     /// Go on from the folder's checkpoint.
     #[serde(default)]
     pub resume: bool,

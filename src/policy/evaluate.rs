@@ -394,7 +394,7 @@ pub(super) fn imagined<'m>(
     let mut world = WorldPlace::new(scene, frame.width.max(frame.height))?;
     let seen = world.observe()?;
     let state = Columns::find("state", &model.contract().state, world.state())?.take(&seen.state);
-    let picture = crate::engine::fit::fit(&seen.frame, frame.width, frame.height)?.frame;
+    let picture = crate::engine::fit::fit_for(&seen.frame, frame)?.frame;
     ModelPlace::new(model, Observation { frame: picture, state }, &scene.task.text, seed, refine)
 }
 

@@ -7,7 +7,7 @@ use forerun_models::{Contract, Frame};
 use super::mind::{Mind, Moment, explain};
 use super::rehearse::{Rehearser, Worth};
 use crate::engine::backend::WorldModel;
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_for;
 use crate::failure::Failure;
 
 /// How goals are imagined.
@@ -90,7 +90,7 @@ impl Mind for Subgoals<'_> {
             let best = dreams.into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a });
             let spec = &self.policy.contract().frame;
             if let Some((frame, _)) = best {
-                self.goal = Some(fit(&frame, spec.width, spec.height)?.frame);
+                self.goal = Some(fit_for(&frame, spec)?.frame);
                 self.imagined += 1;
             }
         }

@@ -224,7 +224,7 @@ words! {
         ignores, spread, spread_below, before_text, freeze, shuffled, loss_plot, psnr_plot, delta_plot,
         no_preview, held_out, window, preview_at, truth, before, now, after, checkpoints, checkpoints_text,
         checkpoint, use_this, use_checkpoint, scorecard, scorecard_text, steps_ahead, gain, old_world,
-        ignores_text, lineage, used, finished,
+        ignores_text, lineage, used, finished, shape, crop, crop_tip, bars, bars_tip, cropped, barred,
     }
     /// The Policy screen.
     PolicyWords {

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::Outcome;
 use super::record::Recorder;
 use crate::Frame;
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_for;
 use crate::failure::Failure;
 use crate::robot::agent::cameras::from_base64;
 use crate::robot::agent::protocol::{AgentView, Ask, Tell};
@@ -77,7 +77,7 @@ impl Brain for PolicyBrain<'_> {
 
     fn chunk(&mut self, seen: &Frame, state: &[f32]) -> Result<Vec<Vec<f64>>, String> {
         let spec = &self.policy.contract().frame;
-        let now = fit(seen, spec.width, spec.height).map_err(|e| e.text())?.frame;
+        let now = fit_for(seen, spec).map_err(|e| e.text())?.frame;
         let start = self.start.get_or_insert_with(|| now.clone());
         let before = self.before.as_ref().unwrap_or(&now);
         let moment = Seen {

@@ -175,6 +175,7 @@ impl Studio {
             iterations: self.train.iterations,
             method: self.train.method,
             replay: self.train.replay,
+            fit: self.train.fit,
             resume: false,
         };
         self.train.name = String::new();
