@@ -247,8 +247,11 @@ pub fn list(project: &Path) -> Vec<PolicyEntry> {
             let name = folder.file_name()?.to_string_lossy().into_owned();
             let card = std::fs::read(folder.join("scorecard.json")).unwrap_or_default();
             let card: Value = serde_json::from_slice(&card).unwrap_or_default();
-            let evaluations =
-                card["evaluations"].as_array().into_iter().flatten().filter_map(Evaluation::read).collect();
+            let evaluations = card["evaluations"].as_array().into_iter().flatten();
+            // A card belongs to the policy that it lies beside, wherever that was when it was written.
+            let own =
+                |found: Evaluation| Evaluation { policy: Some((name.clone(), folder.clone())), ..found };
+            let evaluations = evaluations.filter_map(Evaluation::read).map(own).collect();
             let config = std::fs::read(folder.join("config.json")).unwrap_or_default();
             let config: Value = serde_json::from_slice(&config).unwrap_or_default();
             let goal = config["kind"] == "goal";

@@ -383,9 +383,14 @@ impl Studio {
     /// set up now.
     fn watch_evaluated(&mut self, seed: u64, in_model: bool) {
         let Some(found) = self.policies.evaluation.clone() else { return };
+        let policy = found.policy.map(|(_, folder)| folder);
+        // Only a planner does without one.
+        let without = matches!(found.how, forerun::policy::Deciding::Planner { .. });
+        let policy =
+            policy.or_else(|| self.policy_entry().filter(|_| !without).map(|entry| entry.folder.clone()));
         let model = self.models.iter().flatten().find(|m| Some(&m.sha256) == found.model.as_ref());
         let spec = PolicyTwinSpec {
-            policy: found.policy.map(|(_, folder)| folder),
+            policy,
             model: model.map_or_else(|| self.model_folder(), |m| m.folder.display().to_string()),
             task: Some(found.task).filter(|t| !t.is_empty()),
             look: found.look,

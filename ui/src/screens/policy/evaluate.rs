@@ -56,7 +56,7 @@ pub fn running(app: &Studio, ui: &mut Ui, s: &Strings, job: Option<u64>) {
 /// How long an evaluation takes, in words.
 pub fn pace_words(s: &Strings, pace: &Pace) -> String {
     let values: [(&str, &dyn std::fmt::Display); 2] =
-        [("plan", &brief(pace.plan_ms)), ("time", &duration(pace.seconds))];
+        [("plan", &brief(pace.plan_ms)), ("time", &duration(pace.seconds.max(1.0)))];
     fill(&s.policy.pace, &values)
 }
 

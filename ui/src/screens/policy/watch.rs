@@ -108,9 +108,8 @@ pub fn show(app: &mut Studio, ui: &mut Ui, s: &Strings) {
         let below = picture.left_bottom() + vec2(0.0, 6.0);
         ui.painter().text(below, Align2::LEFT_TOP, name.as_str(), body, *t.text);
         if i == 2 {
-            let place = Rect::from_min_size(below + vec2(0.0, 20.0), vec2(picture.width(), 18.0));
-            let text = RichText::new(&s.policy.goal_picture_text).small().color(*t.text_faint);
-            ui.put(place, Label::new(text).truncate()).on_hover_text(&s.policy.goal_picture_text);
+            let text = s.policy.goal_picture_text.as_str();
+            ui.painter().text(below + vec2(0.0, 20.0), Align2::LEFT_TOP, text, small, *t.text_faint);
             continue;
         }
         let side = twins.end.as_ref().map(|end| if i == 0 { end.world } else { end.model });
