@@ -144,6 +144,7 @@ pub struct Strings {
     pub jobs: Jobs,
     pub compare: CompareWords,
     pub data: DataWords,
+    pub doctor: DoctorWords,
     pub train: TrainWords,
     pub policy: PolicyWords,
     pub robot: RobotWords,
@@ -212,7 +213,11 @@ words! {
         fix_action_lag, fix_state_lag, fix_without, fix_unit, fix_relative, fix_leave_out, fix_hold_out,
         record_text, name, record, expert, expert_tip, play, play_tip, noisy, noisy_tip, idle, idle_tip,
         plain, plain_tip, rich, rich_tip, picture_rgb, picture_rgb_tip, picture_depth, picture_depth_tip, picture_segments,
-        picture_segments_tip, picture_edges, picture_edges_tip, robot_title, robot_close, robot_connect, robot_task, robot_task_hint, robot_start, robot_limp, robot_stiff, robot_progress, robot_full, robot_keep, robot_discard, robot_discard_tip, robot_saving,
+        picture_segments_tip, picture_edges, picture_edges_tip, robot_title, robot_close, robot_connect, robot_task, robot_task_hint, robot_dataset, robot_start, robot_limp, robot_stiff, robot_progress, robot_full, robot_keep, robot_discard, robot_discard_tip, robot_saving,
+    }
+    /// Sentences of the data doctor.
+    DoctorWords {
+        states_late, states_early, actions_late, follows_slowly, follows, no_action_moves, state_dead, never_moves, action_stays, numbers_missing, camera_frozen, camera_frozen_some, pictures_twice, frames_missing, brightness_jumps, few_episodes, episodes_twice, stands_still, narrow, gripper_bare, not_hundred, bare_degrees, not_degrees, bare_hundred, not_unit_radians, bare_radians, bare_either, changes, unread,
     }
     /// The Train screen.
     TrainWords {

@@ -65,9 +65,9 @@ fn take(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
             if let Some(task) = name_field(ui, &d.robot_task, &d.robot_task_hint, &now) {
                 app.robot_view.task = task;
             }
-            section(ui, &d.name, |_| ());
+            section(ui, &d.robot_dataset, |_| ());
             let now = app.robot_view.dataset.clone();
-            if let Some(name) = name_field(ui, &d.name, "robot", &now) {
+            if let Some(name) = name_field(ui, &d.robot_dataset, "robot", &now) {
                 app.robot_view.dataset = name.replace(['/', '\\', ':', '#'], "-");
             }
         });
