@@ -16,8 +16,8 @@ use crate::hub::fetch::FetchSpec;
 use crate::train::post::Method;
 
 pub use super::specs::{
-    BundleTrySpec, EpisodeSpec, PolicyEvaluateSpec, PolicyImproveSpec, PolicyRankSpec, PolicyTrainSpec,
-    PolicyTwinSpec, TrainSpec,
+    BundleTrySpec, EpisodeSpec, PlanSpec, PolicyEvaluateSpec, PolicyImproveSpec, PolicyRankSpec,
+    PolicyTrainSpec, PolicyTwinSpec, TrainSpec,
 };
 
 /// Version of these messages; both ends refuse another one with a clear message.
@@ -420,6 +420,13 @@ pub enum Request {
         /// What to try.
         spec: BundleTrySpec,
     },
+    /// The next actions of a policy that moves a robot, as [`Event::Report`] (`rows`).
+    Plan {
+        /// Job number.
+        job: JobId,
+        /// What it sees.
+        spec: PlanSpec,
+    },
     /// Imagine the future of a record again, bit for bit, from the start frames beside it.
     Again {
         /// Job number.
@@ -685,6 +692,7 @@ impl Request {
             | Self::PolicyRank { job, .. }
             | Self::PolicyTwin { job, .. }
             | Self::BundleTry { job, .. }
+            | Self::Plan { job, .. }
             | Self::Again { job, .. }
             | Self::OpenFuture { job, .. }
             | Self::SaveFuture { job, .. }

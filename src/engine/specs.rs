@@ -165,6 +165,24 @@ pub struct BundleTrySpec {
     pub steps: usize,
 }
 
+/// The next actions of a policy that moves a robot; its picture comes as a blob.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanSpec {
+    /// Policy folder.
+    pub policy: PathBuf,
+    /// Whether a task begins with this picture.
+    pub begin: bool,
+    /// What it is told.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// Where the robot stands, in the order of the policy's contract.
+    pub state: Vec<f32>,
+    /// Width of the picture, pixels.
+    pub width: usize,
+    /// Height of the picture, pixels.
+    pub height: usize,
+}
+
 /// One episode in physics and in imagination at once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PolicyTwinSpec {

@@ -2,14 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use forerun::Frame;
 use forerun::dataset::Dataset;
+use forerun::engine::EngineClient;
 use forerun::engine::protocol::{
-    BundleTrySpec, Event, Packet, PolicyEvaluateSpec, PolicyRankSpec, PolicyTrainSpec, PolicyTwinSpec,
-    RecordSpec, Request,
+    BundleTrySpec, Event, Packet, PlanSpec, PolicyEvaluateSpec, PolicyRankSpec, PolicyTrainSpec,
+    PolicyTwinSpec, RecordSpec, Request,
 };
 use forerun::policy::{Deciding, Method};
 use forerun::robot::bundle::Stage;
 use forerun::robot::push::Outcome;
+use forerun::robot::push::engine_brain::EngineBrain;
+use forerun::robot::push::pilot::{Brain, PolicyBrain};
 use serde_json::Value;
 
 use crate::support::{Bench, done};
@@ -319,6 +323,32 @@ fn stages_of_a_bundle_that_need_no_arm_run_in_the_engine() {
     assert!(bench.fails(|job| Request::BundleTry { job, spec: missing }).contains("recorded episodes"));
     let live = spec(Stage::Cautious);
     assert!(bench.fails(|job| Request::BundleTry { job, spec: live }).contains("needs an arm"));
+}
+
+#[test]
+fn a_policy_in_an_engine_says_what_it_says_here() {
+    let bench = Bench::new();
+    let trained = learnt(&bench);
+    let policy = forerun::policy::load_policy(&trained.out).unwrap();
+    let mut near = PolicyBrain::new(&policy, Some("push it".into()));
+    let engine = EngineClient::in_process().unwrap();
+    let mut far = EngineBrain::new(engine, &trained.out, Some("push it".into())).unwrap();
+    assert_eq!((near.channels(), near.state(), near.period()), (far.channels(), far.state(), far.period()));
+    let state = vec![1.0; near.state().len()];
+    let seen = |level: u8| Frame::filled(48, 32, [level, 90, 40]);
+    for level in [40, 90, 140] {
+        assert_eq!(far.chunk(&seen(level), &state).unwrap(), near.chunk(&seen(level), &state).unwrap());
+    }
+    // Another engine does not know how the task began, and does not pretend to.
+    let spec =
+        PlanSpec { policy: trained.out.clone(), begin: false, prompt: None, state, width: 48, height: 32 };
+    let job = bench.client.next_job();
+    bench.client.send(Request::Plan { job, spec: spec.clone() }, vec![seen(1).data]);
+    let told = crate::support::failure(&bench.collect(job));
+    assert!(told.contains("lost what it saw"), "{told}");
+    let job = bench.client.next_job();
+    bench.client.send(Request::Plan { job, spec }, vec![vec![0; 5]]);
+    assert!(crate::support::failure(&bench.collect(job)).contains("damaged"));
 }
 
 #[test]

@@ -249,7 +249,8 @@ fn a_killed_engine_does_not_disturb_an_arm_and_a_killed_window_leaves_it_held() 
     // The engine: the arm goes on as its policy says, the window stays, Stop works.
     // One that dies within its first two seconds is started again only when it is wanted.
     std::thread::sleep(Duration::from_millis(2500));
-    let engine = children(w.child.id(), "engine").pop().expect("an engine");
+    // The oldest one serves the screens; the policy thinks in one of its own.
+    let engine = children(w.child.id(), "engine").into_iter().min().expect("an engine");
     // Stopped, it says nothing any more; the arm does not need it.
     signal(engine, "-STOP");
     let stopped = bench.arm.now();
@@ -259,7 +260,7 @@ fn a_killed_engine_does_not_disturb_an_arm_and_a_killed_window_leaves_it_held() 
     signal(engine, "-KILL");
     gone(engine);
     let killed = bench.arm.now();
-    w.wait("another engine", |w| !children(w.child.id(), "engine").is_empty());
+    w.wait("another engine", |w| children(w.child.id(), "engine").len() == 2);
     w.wait("the run to go on", |w| w.has("Stop") && bench.arm.now() > killed + Duration::from_millis(500));
     bench.judge();
     let agent = children(w.child.id(), "forerun-agent").pop().expect("an agent");
@@ -281,6 +282,24 @@ fn a_killed_engine_does_not_disturb_an_arm_and_a_killed_window_leaves_it_held() 
     assert!(bench.holds(), "the arm does not fall because its programs are gone");
     let last = bench.until_still();
     assert!(bench.arm.now() > last);
+}
+
+#[test]
+fn a_policy_whose_process_is_killed_leaves_a_held_arm() {
+    if !display() {
+        return;
+    }
+    let bench = Bench::new(6000);
+    bench.install();
+    let mut w = bench.moving();
+    let screens = children(w.child.id(), "engine").into_iter().min().expect("an engine");
+    let thinks = children(w.child.id(), "engine").into_iter().find(|pid| *pid != screens);
+    signal(thinks.expect("the policy's own process"), "-KILL");
+    w.wait("the end of the stage", |w| w.find(None, "Run Normal").is_some_and(|n| !n.is_disabled()));
+    bench.until_still();
+    bench.judge();
+    assert!(bench.holds() && runs(screens), "the arm is held, and the screens go on");
+    w.wait("why", |w| w.has("the policy: "));
 }
 
 #[test]

@@ -6,8 +6,10 @@
 //! | `replay` | its actions beside those of recorded episodes |
 //! | `rehearse` | it acts inside the world model |
 //! | `pilot` | it watches or moves the arm through the agent |
-//! | `record` | episodes of real runs, crash-safe, as a dataset |
+//! | `engine_brain` | a policy that thinks in an engine's process |
+//! | `record` | episodes of a robot, crash-safe, as a dataset |
 
+pub mod engine_brain;
 pub mod pilot;
 pub mod record;
 pub mod rehearse;

@@ -11,7 +11,8 @@ use forerun::engine::protocol::{BundleTrySpec, Event, Request};
 use forerun::engine::{EngineClient, places};
 use forerun::robot::agent::protocol::{AgentView, Ask};
 use forerun::robot::bundle::{SigningKey, Stage, Store, from_policy};
-use forerun::robot::push::pilot::{FlightPlan, Hand, PolicyBrain, fly};
+use forerun::robot::push::engine_brain::EngineBrain;
+use forerun::robot::push::pilot::{FlightPlan, Hand, fly};
 use forerun::robot::push::{Installed, Outcome, store_of};
 
 use super::control::Session;
@@ -263,9 +264,8 @@ fn work(
             try_bundle(BundleTrySpec { policy, stage, dataset, model, episodes: 10, steps: 60 }, cancel)
         }
         Stage::Shadow | Stage::Cautious | Stage::Normal => {
-            let policy = installed.policy()?;
             let prompt = Some(prompt).filter(|p| !p.trim().is_empty());
-            let mut brain = PolicyBrain::new(&policy, prompt);
+            let mut brain = EngineBrain::new(own_engine()?, &installed.folder, prompt)?;
             fly(plan, &mut brain, &mut WindowHand { shared: Arc::clone(shared) })
         }
     }
@@ -274,13 +274,18 @@ fn work(
 /// How often a person's Stop is looked at while an engine works.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// A stage that needs no arm, in an engine of its own: the window runs no model, and the one that serves the screens is
-/// not kept busy. Dropped, that engine leaves.
-fn try_bundle(spec: BundleTrySpec, cancel: &AtomicBool) -> Result<Outcome, Failure> {
+/// An engine for a stage alone: the window runs no model, and the engine that serves the screens neither waits for the
+/// robot nor can take it down. Dropped, it leaves.
+fn own_engine() -> Result<EngineClient, Failure> {
     let exe = std::env::current_exe().map_err(|e| {
         Failure::new(format!("Forerun cannot find its own program: {e}."), "Start it by its full path.")
     })?;
-    let engine = EngineClient::spawn_child(&exe)?;
+    EngineClient::spawn_child(&exe)
+}
+
+/// A stage that needs no arm.
+fn try_bundle(spec: BundleTrySpec, cancel: &AtomicBool) -> Result<Outcome, Failure> {
+    let engine = own_engine()?;
     let job = engine.next_job();
     engine.send(Request::BundleTry { job, spec }, Vec::new());
     let (mut asked, mut outcome) = (false, None);
