@@ -376,4 +376,25 @@ fn pictures_of_the_screens() {
     w.click_node(&failure);
     w.wait("the end of the episode", |w| w.has("Branch from here"));
     both(&mut w, "policy-watch");
+    // The same by goal pictures.
+    w.click_role(Some(Role::RadioButton), "Learn");
+    w.click_role(Some(Role::RadioButton), "Goal pictures");
+    w.click("Learn policy");
+    let policy = w.project.path().join("policies/pushes-goal-policy");
+    w.wait("the goal policy", |w| policy.join("model.safetensors").is_file() && w.has("Learn policy"));
+    w.click_role(Some(Role::RadioButton), "Evaluate");
+    w.wait("subgoals", |w| w.has("Frames ahead"));
+    w.click("How long will it take?");
+    w.wait("the measured time", |w| w.has("At most "));
+    both(&mut w, "policy-measured");
+    w.click("Evaluate policy");
+    w.wait("the rates", |w| w.has("goals imagined: "));
+    both(&mut w, "policy-subgoals");
+    w.wait("a failure", |w| w.has("Watch episode with seed"));
+    let failure = w.all("Watch episode with seed").into_iter().next().unwrap();
+    w.click_node(&failure);
+    w.wait("the end of the episode", |w| {
+        w.has("Branch from here") && w.find(Some(Role::Image), "Goal picture").is_some()
+    });
+    both(&mut w, "policy-goals");
 }
