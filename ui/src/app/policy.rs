@@ -479,7 +479,8 @@ impl Studio {
     }
 
     pub(super) fn policy_ended(&mut self, job: JobId, kind: PolicyJob, end: End) {
-        let Policies { run, evaluating, measuring, improving, twins, ranking_job, .. } = &mut self.policies;
+        let Policies { run, evaluation, evaluating, measuring, improving, twins, ranking_job, .. } =
+            &mut self.policies;
         let part = match kind {
             PolicyJob::Train => PolicyPart::Train,
             PolicyJob::Evaluate | PolicyJob::Pace => PolicyPart::Evaluate,
@@ -500,6 +501,8 @@ impl Studio {
             finished = run.spec.clone().filter(|_| over);
             if run.done {
                 self.policy.chosen.clone_from(&run.name);
+                // What is known of another policy is not known of this one.
+                *evaluation = None;
                 // What was learnt is tried next, in a way that it can go.
                 let goal = run.spec.as_ref().map(|spec| spec.goal);
                 goal.into_iter().for_each(|goal| self.policy.fit_way(goal));

@@ -9,6 +9,7 @@ pub(crate) mod teleop;
 mod twins;
 
 use eframe::egui::{CentralPanel, Frame, Image, Margin, Panel, ScrollArea, Ui, vec2};
+use forerun::models::Fit;
 
 use crate::app::Studio;
 use crate::robot::Shown;
@@ -123,16 +124,26 @@ pub(crate) fn camera(app: &mut Studio, ui: &mut Ui, shown: &Shown) {
     // A new picture is on its way to the card for a frame.
     let Some(id) = app.textures.get(ui.ctx(), Slot::Robot, frame, width, smooth) else { return };
     let ghost = app.ghost.frame.clone().filter(|_| app.ghost.on);
+    let model = app.models.iter().flatten().find(|m| m.name == app.ghost.model);
+    let bars = model.is_some_and(|m| m.contract.frame.fit == Fit::Bars);
     ui.vertical_centered(|ui| {
         let image = Image::new((id, vec2(width, height)));
         let response = ui.add(image.alt_text(&name).corner_radius(crate::theme::CARD_RADIUS));
         if let Some(ghost) = &ghost {
-            // The model sees the middle of the picture, in its own shape.
+            // The model sees the middle of the picture in its own shape, or all of it between bars.
             let shape = ghost.width as f32 / ghost.height.max(1) as f32;
-            let size = vec2(width.min(height * shape), height.min(width / shape));
+            let (size, part) = match bars {
+                true => {
+                    let own = width / height;
+                    (vec2(width, height), vec2((own / shape).min(1.0), (shape / own).min(1.0)))
+                }
+                false => (vec2(width.min(height * shape), height.min(width / shape)), vec2(1.0, 1.0)),
+            };
             if let Some(id) = app.textures.get(ui.ctx(), Slot::Ghost, ghost, size.x, smooth) {
                 let rect = eframe::egui::Rect::from_center_size(response.rect.center(), size);
-                let image = Image::new((id, size)).tint(eframe::egui::Color32::from_white_alpha(128));
+                let seen = eframe::egui::Rect::from_center_size(eframe::egui::pos2(0.5, 0.5), part);
+                let image = Image::new((id, size)).uv(seen);
+                let image = image.tint(eframe::egui::Color32::from_white_alpha(128));
                 image.paint_at(ui, rect);
             }
         }
