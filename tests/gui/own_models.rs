@@ -376,8 +376,22 @@ fn pictures_of_the_screens() {
     w.click_node(&failure);
     w.wait("the end of the episode", |w| w.has("Branch from here"));
     both(&mut w, "policy-watch");
-    // The same by goal pictures.
-    w.click_role(Some(Role::RadioButton), "Learn");
+}
+
+/// The same for policies that are led by goal pictures.
+#[test]
+#[ignore = "takes minutes and is for eyes"]
+fn pictures_of_a_goal_policy() {
+    if !display() {
+        return;
+    }
+    let project = tempfile::Builder::new().prefix("push-study-").tempdir().unwrap();
+    dataset(&project.path().join("elsewhere/pushes"), 12, 128, Look::Plain);
+    let setup = r#"{ "format": 1, "view": { "size": [1380.0, 860.0] }, "setup": { "model": "tabletop", "futures": 1 },
+        "policy": { "size": "small", "iterations": 24, "snapshots": 0, "episodes": 4, "steps": 20 } }"#;
+    let mut w = Window::on(project, setup);
+    w.import();
+    w.click_role(Some(Role::Button), "Policy");
     w.click_role(Some(Role::RadioButton), "Goal pictures");
     w.click("Learn policy");
     let policy = w.project.path().join("policies/pushes-goal-policy");
@@ -386,15 +400,17 @@ fn pictures_of_the_screens() {
     w.wait("subgoals", |w| w.has("Frames ahead"));
     w.click("How long will it take?");
     w.wait("the measured time", |w| w.has("At most "));
-    both(&mut w, "policy-measured");
     w.click("Evaluate policy");
     w.wait("the rates", |w| w.has("goals imagined: "));
-    both(&mut w, "policy-subgoals");
+    w.picture("policy-subgoals");
     w.wait("a failure", |w| w.has("Watch episode with seed"));
     let failure = w.all("Watch episode with seed").into_iter().next().unwrap();
     w.click_node(&failure);
     w.wait("the end of the episode", |w| {
         w.has("Branch from here") && w.find(Some(Role::Image), "Goal picture").is_some()
     });
-    both(&mut w, "policy-goals");
+    w.picture("policy-goals");
+    w.click("中文");
+    std::thread::sleep(Duration::from_secs(1));
+    w.picture("policy-goals-chinese");
 }

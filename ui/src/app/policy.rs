@@ -216,9 +216,14 @@ impl Studio {
             }
             PolicyWish::Listed(entries) => {
                 self.policies.listing = false;
-                self.policies.entries = Some(entries);
-                if self.policies.evaluation.is_none() {
-                    self.policy_chosen();
+                let first = self.policies.entries.replace(entries).is_none();
+                if self.policies.evaluation.is_none() && self.policies.evaluating.is_none() {
+                    self.policies.evaluation =
+                        self.policy_entry().and_then(|entry| entry.evaluations.last().cloned());
+                }
+                // Only when policies become known: later a person may have chosen otherwise.
+                if let Some(goal) = self.policy_entry().map(|entry| entry.goal).filter(|_| first) {
+                    self.policy.fit_way(goal);
                 }
             }
         }
