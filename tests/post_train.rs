@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use forerun::Frame;
 use forerun::dataset::{ChannelInfo, DatasetSpec, DatasetWriter, EpisodeBuffer, encode_episode};
-use forerun::models::Contract;
 use forerun::models::dreamer::{Dreamer, WeightFormat, read_folder};
 use forerun::models::nn::path::{self, Path as Way};
 use forerun::models::testing::random_model;
+use forerun::models::{Contract, Fit};
 use forerun::train::post::{Method, PostOutcome, PostReport, PostRequest, PostStage, Wishes, post_train};
 use forerun::train::{Budget, TrainError};
 
@@ -310,4 +310,28 @@ fn another_base_or_other_data_does_not_go_on() {
         ..place.request("mine", 4, Wishes::default())
     };
     assert!(go(&data, |_| {}).unwrap_err().to_string().contains("not what the run began with"));
+}
+
+#[test]
+fn pictures_between_bars_are_told_and_stay_in_the_contract() {
+    let place = Place::new();
+    let notes = |request: &PostRequest| {
+        let mut notes = Vec::new();
+        let mut stages = |stage: PostStage| {
+            if let PostStage::Note(note) = stage {
+                notes.push(note);
+            }
+        };
+        post_train(request, &mut stages, &AtomicBool::new(false)).unwrap();
+        notes
+    };
+    let barred = place.request("barred", 2, Wishes { fit: Some(Fit::Bars), ..wishes() });
+    let told = notes(&barred);
+    assert!(told.iter().any(|n| n.contains("set between bars (34 %")), "{told:?}");
+    assert_eq!(Contract::load(&place.path("barred")).unwrap().frame.fit, Fit::Bars);
+    // Trained further without a word about it, it sees pictures as before.
+    let again = PostRequest { base: place.path("barred"), ..place.request("again", 2, wishes()) };
+    let told = notes(&again);
+    assert!(told.iter().any(|n| n.contains("set between bars")), "{told:?}");
+    assert_eq!(Contract::load(&place.path("again")).unwrap().frame.fit, Fit::Bars);
 }

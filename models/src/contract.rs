@@ -42,6 +42,23 @@ pub struct Channel {
     pub std: f32,
 }
 
+/// How pictures of another shape become a model's. Nothing in them is ever stretched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// The largest middle part of the model's shape is kept, the rest is cut off.
+    #[default]
+    Crop,
+    /// All of the picture is kept, with black bars beside it.
+    Bars,
+}
+
+impl Fit {
+    fn is_crop(&self) -> bool {
+        *self == Self::Crop
+    }
+}
+
 /// Size, rate and history of the frames that a model takes and gives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrameSpec {
@@ -53,6 +70,9 @@ pub struct FrameSpec {
     pub rate_hz: f32,
     /// Number of past frames that the model can look back at.
     pub history: usize,
+    /// How the pictures that it was trained on were fitted, and those that it is shown are.
+    #[serde(default, skip_serializing_if = "Fit::is_crop")]
+    pub fit: Fit,
 }
 
 /// What a model was trained on; travels inside the model folder as `contract.json`.

@@ -23,5 +23,5 @@ pub mod text;
 pub mod verify;
 pub mod wan;
 
-pub use contract::{Channel, ChannelMode, Contract, ContractError, FrameSpec};
+pub use contract::{Channel, ChannelMode, Contract, ContractError, Fit, FrameSpec};
 pub use frame::Frame;

@@ -38,6 +38,7 @@ pub fn random_contract() -> Contract {
             height: config.image_height,
             rate_hz: 10.0,
             history: config.window,
+            fit: Default::default(),
         },
         actions: channels.clone(),
         state: channels,

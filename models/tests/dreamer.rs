@@ -30,6 +30,7 @@ fn contract(config: &Config) -> Contract {
             height: config.image_height,
             rate_hz: 10.0,
             history: 4,
+            fit: Default::default(),
         },
         actions: vec![channel],
         state: vec![],

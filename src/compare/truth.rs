@@ -7,7 +7,7 @@ use forerun_models::{Contract, Frame};
 
 use crate::dataset::Dataset;
 use crate::engine::episode::{main_camera, named};
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_for;
 use crate::engine::protocol::Start;
 use crate::engine::record::{FutureRecord, locate};
 use crate::engine::start::stride_of;
@@ -84,7 +84,7 @@ impl Truth {
                 break;
             }
             let picture = set.frame(&camera, place.episode, at).map_err(Failure::from_error)?;
-            truth.frames.push(Arc::new(fit(&picture, contract.frame.width, contract.frame.height)?.frame));
+            truth.frames.push(Arc::new(fit_for(&picture, &contract.frame)?.frame));
             truth.readings.push(labels.get(at).cloned().unwrap_or_default());
             truth.states.push(named(episode.state(), at));
         }

@@ -30,5 +30,14 @@ pub use reader::{Dataset, Episode, Matrix};
 pub use stats::{QUANTILES, Stats};
 pub use writer::DatasetWriter;
 
+/// Width and height of a dataset's pictures, from its index alone: those of the named camera, or of the first one that can
+/// be read.
+pub fn picture_size(root: &std::path::Path, camera: &str) -> Option<(usize, usize)> {
+    let info = info::Info::read(root).ok()?;
+    let usable = |c: &&Camera| !matches!(c.kind, CameraKind::Unsupported(_));
+    let found = info.cameras.iter().find(|c| c.key == camera).or_else(|| info.cameras.iter().find(usable))?;
+    Some((found.width, found.height))
+}
+
 /// Result of everything in this module.
 pub type Result<T> = std::result::Result<T, DatasetError>;

@@ -125,6 +125,12 @@ impl Engine {
             Request::PolicyTwin { job, spec } => {
                 self.heavy(job, move |tools, context| jobs::twin_episode(tools, context, &spec));
             }
+            Request::BundleTry { job, spec } => {
+                self.long(job, move |tools, context| jobs::try_bundle(tools, context, &spec));
+            }
+            Request::Plan { job, spec } => {
+                self.heavy(job, move |tools, context| jobs::plan(tools, context, &spec, blobs));
+            }
             Request::WorldFrame { job, look, seed } => {
                 self.light(job, move |_, context| jobs::world_frame(context, &look, seed));
             }

@@ -1,6 +1,6 @@
 //! A picture of any size to the size that a model takes.
 
-use forerun_models::Frame;
+use forerun_models::{Fit, Frame, FrameSpec};
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Rgb};
 
@@ -13,6 +13,51 @@ pub struct Fitted {
     pub frame: Frame,
     /// `cropped from 1920 x 1080 (44 % cut off), scaled to 128 x 128`.
     pub note: String,
+}
+
+/// Fits a picture as a model's contract says: in its size, in the way that its own pictures were fitted.
+///
+/// # Errors
+/// When the picture is broken.
+pub fn fit_for(frame: &Frame, spec: &FrameSpec) -> Result<Fitted, Failure> {
+    fit_as(frame, spec.width, spec.height, spec.fit)
+}
+
+/// Fits a picture in the chosen way.
+///
+/// # Errors
+/// When the picture is broken.
+pub fn fit_as(frame: &Frame, width: usize, height: usize, how: Fit) -> Result<Fitted, Failure> {
+    match how {
+        Fit::Crop => fit(frame, width, height),
+        Fit::Bars => letterbox(frame, width, height),
+    }
+}
+
+/// Scales the whole picture into the middle of the wanted size, with black bars where it has another shape.
+fn letterbox(frame: &Frame, width: usize, height: usize) -> Result<Fitted, Failure> {
+    let (from_w, from_h) = (dim(frame.width)?, dim(frame.height)?);
+    let (to_w, to_h) = (dim(width)?, dim(height)?);
+    // The largest size of the picture's own shape within the wanted one.
+    let (w, h) = crop_size(to_w, to_h, from_w, from_h);
+    let inner = fit(frame, w as usize, h as usize)?;
+    if (w, h) == (to_w, to_h) {
+        return Ok(inner);
+    }
+    let (x, y) = (((to_w - w) / 2) as usize, ((to_h - h) / 2) as usize);
+    let mut out = Frame::filled(width, height, [0; 3]);
+    let rows = inner.frame.data.chunks_exact(inner.frame.width * 3);
+    for (to, from) in out.data.chunks_exact_mut(width * 3).skip(y).zip(rows) {
+        if let Some(part) = to.get_mut(x * 3..(x + inner.frame.width) * 3) {
+            part.copy_from_slice(from);
+        }
+    }
+    let empty = 1.0 - f64::from(w) * f64::from(h) / (f64::from(to_w) * f64::from(to_h));
+    let note = format!(
+        "set between bars ({:.0} % of the picture is black), scaled from {from_w} x {from_h} to {to_w} x {to_h}",
+        empty * 100.0
+    );
+    Ok(Fitted { frame: out, note })
 }
 
 /// Cuts the largest centred part of the wanted shape out of the picture and scales it, averaging when it
@@ -93,6 +138,42 @@ mod tests {
             "{}",
             fitted.note
         );
+    }
+
+    #[test]
+    fn bars_keep_all_of_a_picture_and_its_shape() {
+        // A wide white picture with a black dot in its middle column.
+        let mut wide = Frame::filled(40, 20, [255; 3]);
+        for y in 0..20 {
+            wide.data[(y * 40 + 20) * 3..(y * 40 + 20) * 3 + 3].copy_from_slice(&[0; 3]);
+        }
+        let fitted = fit_as(&wide, 20, 20, Fit::Bars).unwrap();
+        let at = |x: usize, y: usize| fitted.frame.data[(y * 20 + x) * 3];
+        assert!((0..20).all(|x| at(x, 4) == 0 && at(x, 15) == 0), "black above and below");
+        assert!((0..20).filter(|x| at(*x, 10) > 200).count() >= 17, "the whole width is there");
+        assert!(fitted.note.contains("50 % of the picture is black"), "{}", fitted.note);
+        // A high picture gets them at its sides, and the model's own shape none.
+        let high = fit_as(&Frame::filled(20, 40, [255; 3]), 20, 20, Fit::Bars).unwrap();
+        assert_eq!((high.frame.data[0], high.frame.data[10 * 3], high.frame.data[19 * 3]), (0, 255, 0));
+        let square = Frame::filled(8, 8, [7; 3]);
+        assert_eq!(fit_as(&square, 8, 8, Fit::Bars).unwrap(), fit(&square, 8, 8).unwrap());
+        let scaled = fit_as(&square, 4, 4, Fit::Bars).unwrap();
+        assert!(scaled.frame.data.iter().all(|v| *v == 7) && !scaled.note.contains("bars"));
+        assert!(fit_as(&Frame { width: 9, height: 4, data: vec![0; 5] }, 4, 4, Fit::Bars).is_err());
+    }
+
+    #[test]
+    fn a_contract_says_how_and_old_ones_crop() {
+        let spec: FrameSpec =
+            serde_json::from_str(r#"{ "width": 4, "height": 4, "rate_hz": 10.0, "history": 1 }"#).unwrap();
+        assert_eq!(spec.fit, Fit::Crop);
+        assert!(!serde_json::to_string(&spec).unwrap().contains("fit"), "old files stay as they are");
+        let bars = FrameSpec { fit: Fit::Bars, ..spec.clone() };
+        let wide = Frame::filled(8, 4, [9; 3]);
+        assert_eq!(fit_for(&wide, &bars).unwrap().frame.data[0], 0);
+        assert_eq!(fit_for(&wide, &spec).unwrap().frame.data[0], 9);
+        let back: FrameSpec = serde_json::from_value(serde_json::to_value(&bars).unwrap()).unwrap();
+        assert_eq!(back, bars);
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use std::path::PathBuf;
 
-use forerun_models::Contract;
 use forerun_models::common::Storage;
 pub use forerun_models::published::ClipSettings;
+use forerun_models::{Contract, Fit};
 use serde::{Deserialize, Serialize};
 
 use super::published::ClipInfo;
@@ -16,12 +16,12 @@ use crate::hub::fetch::FetchSpec;
 use crate::train::post::Method;
 
 pub use super::specs::{
-    EpisodeSpec, PolicyEvaluateSpec, PolicyImproveSpec, PolicyRankSpec, PolicyTrainSpec, PolicyTwinSpec,
-    TrainSpec,
+    BundleTrySpec, EpisodeSpec, PlanSpec, PolicyEvaluateSpec, PolicyImproveSpec, PolicyRankSpec,
+    PolicyTrainSpec, PolicyTwinSpec, TrainSpec,
 };
 
 /// Version of these messages; both ends refuse another one with a clear message.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Number of a job, chosen by the asking side, unique in a connection.
 pub type JobId = u64;
@@ -218,6 +218,9 @@ pub struct PostTrainSpec {
     /// Episodes of the base's own world to replay against forgetting; by default when absent.
     #[serde(default)]
     pub replay: Option<usize>,
+    /// How pictures of another shape become the model's; as the base's own were when absent.
+    #[serde(default)]
+    pub fit: Option<Fit>,
     /// Go on from the folder's checkpoint.
     #[serde(default)]
     pub resume: bool,
@@ -382,7 +385,8 @@ pub enum Request {
         /// What to learn.
         spec: PolicyTrainSpec,
     },
-    /// How often a policy succeeds; the numbers come as [`Event::Report`].
+    /// How often a policy succeeds. [`Event::Report`]s with a `stage` each: `pace` (how long it will take, measured),
+    /// then, where more was asked for, `evaluated` with the numbers.
     PolicyEvaluate {
         /// Job number.
         job: JobId,
@@ -403,13 +407,28 @@ pub enum Request {
         /// What to rank.
         spec: PolicyRankSpec,
     },
-    /// One episode in physics and in imagination at once: frames as [`Event::FutureFrame`] of seed 0 (physics) and 1
-    /// (imagination), the end as [`Event::Report`].
+    /// One episode in physics and in imagination at once: frames as [`Event::FutureFrame`] of seed 0 (physics), 1
+    /// (imagination) and 2 (the picture that the agent goes for, where it goes for one, with the index of the frame from
+    /// which it was imagined), the end as [`Event::Report`].
     PolicyTwin {
         /// Job number.
         job: JobId,
         /// Which one.
         spec: PolicyTwinSpec,
+    },
+    /// Try a bundle's policy without an arm (replay, rehearse); how it went comes as [`Event::Report`] (`outcome`).
+    BundleTry {
+        /// Job number.
+        job: JobId,
+        /// What to try.
+        spec: BundleTrySpec,
+    },
+    /// The next actions of a policy that moves a robot, as [`Event::Report`] (`rows`).
+    Plan {
+        /// Job number.
+        job: JobId,
+        /// What it sees.
+        spec: PlanSpec,
     },
     /// Imagine the future of a record again, bit for bit, from the start frames beside it.
     Again {
@@ -675,6 +694,8 @@ impl Request {
             | Self::PolicyImprove { job, .. }
             | Self::PolicyRank { job, .. }
             | Self::PolicyTwin { job, .. }
+            | Self::BundleTry { job, .. }
+            | Self::Plan { job, .. }
             | Self::Again { job, .. }
             | Self::OpenFuture { job, .. }
             | Self::SaveFuture { job, .. }

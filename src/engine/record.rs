@@ -221,7 +221,7 @@ pub(crate) mod tests {
                 format: 1,
                 name: "m".into(),
                 family: "dreamer".into(),
-                frame: FrameSpec { width: 8, height: 8, rate_hz: 10.0, history: 2 },
+                frame: FrameSpec { width: 8, height: 8, rate_hz: 10.0, history: 2, fit: Default::default() },
                 actions: vec![],
                 state: vec![],
                 text: true,

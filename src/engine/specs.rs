@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::doctor::View;
+use crate::policy::Deciding;
+use crate::robot::bundle::Stage;
 
 /// Look at one episode: its numbers, and the pictures of all its cameras.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,8 +79,9 @@ pub struct PolicyTrainSpec {
 /// How often a policy succeeds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PolicyEvaluateSpec {
-    /// Policy folder.
-    pub policy: PathBuf,
+    /// Policy folder; only a planner does without.
+    #[serde(default)]
+    pub policy: Option<PathBuf>,
     /// `world:tabletop`, or `model:` and a model.
     pub place: String,
     /// Only this task; the four pushes when absent.
@@ -92,12 +95,15 @@ pub struct PolicyEvaluateSpec {
     pub seed: u64,
     /// Most steps an episode.
     pub steps: usize,
-    /// Try this many chunks in the model and take the best.
+    /// How it decides.
     #[serde(default)]
-    pub best_of: Option<usize>,
+    pub how: Deciding,
     /// World model to look ahead with.
     #[serde(default)]
     pub with: String,
+    /// Only measure how long it would take.
+    #[serde(default)]
+    pub measure: bool,
 }
 
 /// One round of imagined experience.
@@ -146,11 +152,49 @@ pub struct PolicyRankSpec {
     pub steps: usize,
 }
 
+/// Try a bundle's policy without an arm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BundleTrySpec {
+    /// Its policy folder.
+    pub policy: PathBuf,
+    /// `replay` or `rehearse`.
+    pub stage: Stage,
+    /// Recorded episodes of the robot, for `replay`.
+    #[serde(default)]
+    pub dataset: Option<PathBuf>,
+    /// World model, for `rehearse`.
+    #[serde(default)]
+    pub model: String,
+    /// Imagined episodes.
+    pub episodes: usize,
+    /// Most steps an episode.
+    pub steps: usize,
+}
+
+/// The next actions of a policy that moves a robot; its picture comes as a blob.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanSpec {
+    /// Policy folder.
+    pub policy: PathBuf,
+    /// Whether a task begins with this picture.
+    pub begin: bool,
+    /// What it is told.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// Where the robot stands, in the order of the policy's contract.
+    pub state: Vec<f32>,
+    /// Width of the picture, pixels.
+    pub width: usize,
+    /// Height of the picture, pixels.
+    pub height: usize,
+}
+
 /// One episode in physics and in imagination at once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PolicyTwinSpec {
-    /// Policy folder.
-    pub policy: PathBuf,
+    /// Policy folder; only a planner does without.
+    #[serde(default)]
+    pub policy: Option<PathBuf>,
     /// World model.
     pub model: String,
     /// Only this task; the four pushes when absent.
@@ -162,9 +206,9 @@ pub struct PolicyTwinSpec {
     pub seed: u64,
     /// Most steps.
     pub steps: usize,
-    /// Try this many chunks in the model and take the best.
+    /// How it decides.
     #[serde(default)]
-    pub best_of: Option<usize>,
+    pub how: Deciding,
     /// Whether the agent looks at the imagined frames, not at those of physics.
     #[serde(default)]
     pub in_model: bool,

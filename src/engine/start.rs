@@ -7,7 +7,7 @@ use forerun_models::{Channel, Contract, Frame};
 
 use super::backend::HistoryFrame;
 use super::episode::Episode;
-use super::fit::fit;
+use super::fit::fit_for;
 use super::protocol::Start;
 use super::record::{FutureRecord, locate};
 use crate::failure::Failure;
@@ -60,7 +60,7 @@ pub fn resolve(start: &Start, blobs: &[Vec<u8>], contract: &Contract) -> Result<
     };
     let mut frames = Vec::with_capacity(raw.len());
     for raw in raw {
-        let fitted = fit(&raw.frame, contract.frame.width, contract.frame.height)?;
+        let fitted = fit_for(&raw.frame, &contract.frame)?;
         if !fitted.note.is_empty() && !notes.contains(&fitted.note) {
             notes.push(fitted.note);
         }

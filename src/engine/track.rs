@@ -189,7 +189,7 @@ mod tests {
             format: 1,
             name: "m".into(),
             family: "dreamer".into(),
-            frame: FrameSpec { width: 8, height: 8, rate_hz: 10.0, history: 2 },
+            frame: FrameSpec { width: 8, height: 8, rate_hz: 10.0, history: 2, fit: Default::default() },
             actions: vec![pan.clone(), lift.clone()],
             state: vec![lift, pan],
             text: false,

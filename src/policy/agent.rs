@@ -16,7 +16,7 @@ use super::mind::{Mind, Moment};
 use super::place::{Observation, Place};
 use crate::Frame;
 use crate::engine::backend::HistoryFrame;
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_for;
 use crate::failure::Failure;
 
 /// Frames that an agent remembers for minds that imagine.
@@ -55,6 +55,11 @@ impl Latency {
     /// Takes over another one's plans.
     pub fn add(&mut self, other: &Latency) {
         self.milliseconds.extend(&other.milliseconds);
+    }
+
+    /// All of it, milliseconds.
+    pub fn total(&self) -> f64 {
+        self.milliseconds.iter().sum()
     }
 
     /// Number of plans.
@@ -138,6 +143,11 @@ impl<'a> Agent<'a> {
         self.mind.counts()
     }
 
+    /// The picture that the mind goes for now, where it goes for one.
+    pub fn goal(&self) -> Option<&Frame> {
+        self.mind.goal()
+    }
+
     /// The action for this observation, in the place's order and units; not a number where nothing is said (the first
     /// steps of a delayed agent), which holds the channel.
     ///
@@ -145,7 +155,7 @@ impl<'a> Agent<'a> {
     /// When the picture is broken or the mind fails.
     pub fn act(&mut self, seen: &Observation, prompt: &str) -> Result<Vec<f32>, Failure> {
         let spec = &self.mind.contract().frame;
-        let frame = fit(&seen.frame, spec.width, spec.height)?.frame;
+        let frame = fit_for(&seen.frame, spec)?.frame;
         let state = self.state.take(&seen.state);
         let start = self.start.get_or_insert_with(|| frame.clone()).clone();
         self.history.push_back(HistoryFrame { frame, state: Some(state), action: None });
@@ -259,7 +269,7 @@ mod tests {
             format: 1,
             name: "counting".into(),
             family: "policy".into(),
-            frame: FrameSpec { width: 8, height: 8, rate_hz: 10.0, history: 1 },
+            frame: FrameSpec { width: 8, height: 8, rate_hz: 10.0, history: 1, fit: Default::default() },
             actions: vec![channel("a")],
             state: vec![channel("a")],
             text: false,

@@ -218,11 +218,9 @@ pub fn evaluate(
         (0..actors.len()).flat_map(|a| (0..scenes.len()).map(move |s| (a, s))).collect();
     let results: Vec<Mutex<Option<Result<One, Failure>>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
     let (next, done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = if settings.threads == 0 { cores } else { settings.threads }.min(jobs.len()).max(1);
+    let (workers, each) = crew(settings, jobs.len());
     let work = || {
-        // Episodes side by side first; only a few long ones get more threads each (which changes no number).
-        threads::with((cores / workers).max(1), || {
+        threads::with(each, || {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some((actor, scene)) = jobs.get(at) else { break };
@@ -289,7 +287,14 @@ fn stopped() -> Failure {
     Failure::new("The evaluation was stopped.", "Start it again; the same seed gives the same episodes.")
 }
 
-fn check(settings: &EvaluateSettings) -> Result<(), Failure> {
+/// Episodes side by side, and threads for each: only a few long ones get more than one (which changes no number).
+pub(super) fn crew(settings: &EvaluateSettings, jobs: usize) -> (usize, usize) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = if settings.threads == 0 { cores } else { settings.threads }.min(jobs).max(1);
+    (workers, (cores / workers).max(1))
+}
+
+pub(super) fn check(settings: &EvaluateSettings) -> Result<(), Failure> {
     let bad = |what: &str, advice: &str| Err(Failure::new(what, advice));
     if settings.episodes == 0 || settings.episodes > 100_000 {
         return bad("There is nothing to evaluate.", "Ask for 1 to 100000 episodes.");
@@ -371,7 +376,7 @@ fn episode(
 }
 
 /// Side of the pictures that the world is seen in; minds take what size they need from it.
-const SIZE: usize = 128;
+pub(super) const SIZE: usize = 128;
 /// Side where nobody looks.
 const MIN_SIZE: usize = 64;
 
@@ -389,7 +394,7 @@ pub(super) fn imagined<'m>(
     let mut world = WorldPlace::new(scene, frame.width.max(frame.height))?;
     let seen = world.observe()?;
     let state = Columns::find("state", &model.contract().state, world.state())?.take(&seen.state);
-    let picture = crate::engine::fit::fit(&seen.frame, frame.width, frame.height)?.frame;
+    let picture = crate::engine::fit::fit_for(&seen.frame, frame)?.frame;
     ModelPlace::new(model, Observation { frame: picture, state }, &scene.task.text, seed, refine)
 }
 

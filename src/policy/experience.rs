@@ -21,7 +21,7 @@ use super::stoppable::Stoppable;
 use super::subgoals::{SubgoalSettings, Subgoals};
 use crate::dataset::{ChannelInfo, Dataset, DatasetSpec, DatasetWriter, EpisodeBuffer, encode_episode};
 use crate::engine::backend::WorldModel;
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_for;
 use crate::failure::Failure;
 use crate::world::rng::Rng;
 
@@ -206,7 +206,7 @@ fn starts(
                 .collect(),
             None => vec![f32::NAN; contract.state.len()],
         };
-        let frame = fit(&frame, contract.frame.width, contract.frame.height)?.frame;
+        let frame = fit_for(&frame, &contract.frame)?.frame;
         starts.push(Start { seen: Observation { frame, state }, task: numbers.task });
     }
     if starts.is_empty() {

@@ -6,6 +6,7 @@ use candle_core::Device;
 use forerun_models::policy::Policy;
 use serde_json::{Value, json};
 
+use super::deciding::Deciding;
 use super::mind::explain;
 use crate::failure::Failure;
 use crate::fsx;
@@ -35,7 +36,7 @@ pub fn load_policy_on(folder: &Path, device: &Device) -> Result<Policy, Failure>
     Policy::load(folder, device).map_err(explain)
 }
 
-/// Adds an evaluation to the folder's scorecard: the newest one of each place and task is kept.
+/// Adds an evaluation to the folder's scorecard: the newest one of each place, task, look and way of deciding is kept.
 ///
 /// # Errors
 /// When the folder cannot be written.
@@ -44,7 +45,11 @@ pub fn save_score(folder: &Path, evaluation: &Value) -> Result<(), Failure> {
     let old = std::fs::read(&path).ok().and_then(|b| serde_json::from_slice::<Value>(&b).ok());
     let mut evaluations: Vec<Value> =
         old.as_ref().and_then(|v| v["evaluations"].as_array().cloned()).unwrap_or_default();
-    let key = |v: &Value| (v["place"].clone(), v["settings"]["task"].clone(), v["settings"]["look"].clone());
+    // What was kept before there were ways was the policy alone.
+    let way = |v: &Value| serde_json::from_value::<Deciding>(v["how"].clone()).unwrap_or_default();
+    let key = |v: &Value| {
+        (v["place"].clone(), v["settings"]["task"].clone(), v["settings"]["look"].clone(), way(v))
+    };
     evaluations.retain(|v| key(v) != key(evaluation));
     evaluations.push(evaluation.clone());
     let card = json!({ "format": 1, "evaluations": evaluations });
@@ -69,6 +74,16 @@ mod tests {
         let rates: Vec<f64> =
             card["evaluations"].as_array().unwrap().iter().map(|v| v["rate"].as_f64().unwrap()).collect();
         assert_eq!(rates, [0.2, 0.3]);
+        // Another way of deciding stands beside the policy alone, not in its place.
+        let how = json!({ "way": "best_of", "candidates": 4, "seeds": 1 });
+        save_score(
+            dir.path(),
+            &json!({ "place": "a", "settings": { "task": null }, "how": how, "rate": 0.4 }),
+        )
+        .unwrap();
+        let card: Value =
+            serde_json::from_slice(&std::fs::read(dir.path().join(SCORECARD)).unwrap()).unwrap();
+        assert_eq!(card["evaluations"].as_array().unwrap().len(), 3);
         assert!(load_policy(dir.path()).err().unwrap().text().contains("no policy"));
     }
 }

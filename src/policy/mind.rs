@@ -38,6 +38,10 @@ pub trait Mind {
     fn counts(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
+    /// The picture that it goes for now, where it goes for one; in its contract's size.
+    fn goal(&self) -> Option<&Frame> {
+        None
+    }
 }
 
 /// What a network's complaint means to a person.

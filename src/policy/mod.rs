@@ -9,23 +9,27 @@
 //! | `agent` | the loop: observation, chunk, blending, delay |
 //! | `mind` | what proposes chunks |
 //! | `rehearse`, `best_of`, `planner`, `subgoals` | minds that look ahead in the world model |
+//! | `deciding` | which of these minds an agent has, as one description |
 //! | `experience` | imagined episodes as data |
 //! | `rank` | whether the model ranks policies as physics does |
 //! | `actor` | who acts in an episode: agents and the yardsticks beside them |
 //! | `twin` | one episode in physics and in imagination at once, from the same start under the same actions |
-//! | `stoppable` | a place that ends its episode when a person says stop |
+//! | `stoppable` | a place and a model that end when a person says stop |
 //! | `evaluate`, `stats` | success with its interval, always beside the yardsticks |
+//! | `pace` | how long an evaluation will take, measured |
 
 mod actor;
 mod agent;
 mod align;
 mod best_of;
+mod deciding;
 mod evaluate;
 mod examples;
 mod experience;
 mod folder;
 mod mind;
 mod model_place;
+mod pace;
 mod place;
 mod planner;
 mod rank;
@@ -43,18 +47,21 @@ pub use actor::{Ended, Yardstick, play};
 pub use agent::{Agent, AgentSettings, Latency};
 pub use align::Columns;
 pub use best_of::BestOf;
+pub use deciding::{Deciding, Parts};
 pub use evaluate::{EpisodeResult, EvaluateSettings, Evaluation, MindOf, Tally, Venue, evaluate, scenes};
 pub use examples::{Cutter, scaling_of};
 pub use experience::{Experience, ExperienceSettings, imagine_experience};
 pub use folder::{load_policy, load_policy_on, save_score};
 pub use mind::{Mind, Moment, PolicyMind};
 pub use model_place::ModelPlace;
+pub use pace::{Pace, measure};
 pub use place::{Observation, Place, Verdict};
 pub use planner::{Method, Planner, PlannerSettings};
 pub use rank::{Ranked, Ranking, rank};
 pub use rehearse::{DOUBTFUL, Rehearsal, Rehearser, Worth};
 pub use settings::PolicySettings;
 pub use start::{PolicyStage, start};
+pub use stoppable::StoppableModel;
 pub use subgoals::{SubgoalSettings, Subgoals};
 pub use train::{HeldOut, PolicyJob, PolicyReport, run};
 pub use twin::{Twin, TwinFrame, TwinSettings, TwinSide, twin};

@@ -9,7 +9,7 @@ use super::align::Columns;
 use super::mind::Moment;
 use super::model_place::reading;
 use crate::engine::backend::{HistoryFrame, Imagined, Stream, WorldModel};
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_for;
 use crate::failure::Failure;
 
 /// Spread over the seeds from which a rehearsal is called doubtful.
@@ -108,7 +108,7 @@ impl<'m> Rehearser<'m> {
             .skip(skip)
             .map(|held| {
                 Ok(HistoryFrame {
-                    frame: fit(&held.frame, frame.width, frame.height)?.frame,
+                    frame: fit_for(&held.frame, frame)?.frame,
                     state: held.state.as_deref().map(|s| self.state.take(s)).filter(|s| !s.is_empty()),
                     action: held.action.as_deref().map(|a| self.actions.take(a)),
                 })
@@ -153,7 +153,7 @@ impl<'m> Rehearser<'m> {
     ) -> Result<Vec<Rehearsal>, Failure> {
         let frame = &self.model.contract().frame;
         let goal = match goal {
-            Some(goal) if worth.goal > 0.0 => Some(fit(goal, frame.width, frame.height)?.frame),
+            Some(goal) if worth.goal > 0.0 => Some(fit_for(goal, frame)?.frame),
             _ => None,
         };
         let each = seeds.len().max(1);

@@ -97,6 +97,18 @@ impl Default for PolicySettings {
 }
 
 impl PolicySettings {
+    /// The settings that are shipped for a kind of policy, without the name and the knowledge of the shipped one.
+    pub fn shipped(kind: Kind) -> Self {
+        let text = match kind {
+            Kind::Direct => include_str!("../../assets/training/push-direct.toml"),
+            Kind::Goal => include_str!("../../assets/training/push-goal.toml"),
+        };
+        // A test reads both files.
+        let settings = toml::from_str::<Self>(text).unwrap_or_default();
+        let Self { name, knows, .. } = Self::default();
+        Self { kind, name, knows, ..settings }
+    }
+
     /// Reads and checks a settings file.
     ///
     /// # Errors
@@ -195,6 +207,8 @@ mod tests {
         for name in ["push-direct.toml", "push-goal.toml"] {
             let settings = PolicySettings::read(&folder.join(name)).unwrap();
             assert!(settings.config().is_ok());
+            let own = PolicySettings::shipped(settings.kind);
+            assert_eq!(own, PolicySettings { name: "policy".into(), knows: String::new(), ..settings });
         }
     }
 }

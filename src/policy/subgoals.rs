@@ -7,7 +7,7 @@ use forerun_models::{Contract, Frame};
 use super::mind::{Mind, Moment, explain};
 use super::rehearse::{Rehearser, Worth};
 use crate::engine::backend::WorldModel;
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_for;
 use crate::failure::Failure;
 
 /// How goals are imagined.
@@ -53,7 +53,7 @@ impl<'a> Subgoals<'a> {
         if policy.network().config().kind != Kind::Goal {
             return Err(Failure::new(
                 format!("{} is told by words, it does not go for pictures.", policy.contract().name),
-                "Use a policy that was trained with --kind goal.",
+                "Let it decide alone, or use a policy of the kind goal (--kind goal).",
             ));
         }
         if !model.contract().text {
@@ -74,11 +74,6 @@ impl<'a> Subgoals<'a> {
             imagined: 0,
         })
     }
-
-    /// The picture that it goes for now.
-    pub fn goal(&self) -> Option<&Frame> {
-        self.goal.as_ref()
-    }
 }
 
 impl Mind for Subgoals<'_> {
@@ -95,7 +90,7 @@ impl Mind for Subgoals<'_> {
             let best = dreams.into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a });
             let spec = &self.policy.contract().frame;
             if let Some((frame, _)) = best {
-                self.goal = Some(fit(&frame, spec.width, spec.height)?.frame);
+                self.goal = Some(fit_for(&frame, spec)?.frame);
                 self.imagined += 1;
             }
         }
@@ -107,5 +102,9 @@ impl Mind for Subgoals<'_> {
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
         vec![("goals imagined", self.imagined)]
+    }
+
+    fn goal(&self) -> Option<&Frame> {
+        self.goal.as_ref()
     }
 }

@@ -179,6 +179,7 @@ fn contract_of(job: &PolicyJob<'_>, config: &Config, episodes: &[&Episode]) -> C
             height: config.image_height,
             rate_hz: job.rate_hz,
             history: config.looks.len(),
+            fit: Default::default(),
         },
         actions: job.library.actions().to_vec(),
         state: job.library.state().to_vec(),

@@ -97,6 +97,8 @@ pub struct TwinFrame<'f> {
     pub world_verdict: Verdict,
     /// How far it is in the model.
     pub model_verdict: Verdict,
+    /// The picture that the agent went for on its way to this frame, where it goes for one.
+    pub goal: Option<&'f Frame>,
 }
 
 fn tell(
@@ -104,8 +106,10 @@ fn tell(
     index: usize,
     seen: &(Observation, Observation),
     (world_verdict, model_verdict): (Verdict, Verdict),
+    goal: Option<&Frame>,
 ) {
-    watch(TwinFrame { index, world: &seen.0.frame, model: &seen.1.frame, world_verdict, model_verdict });
+    let (world, model) = (&seen.0.frame, &seen.1.frame);
+    watch(TwinFrame { index, world, model, world_verdict, model_verdict, goal });
 }
 
 /// Runs an episode. `watch` gets every frame as it is made.
@@ -139,7 +143,7 @@ pub fn twin(
     let (mut in_world, mut in_model) = (TwinSide::default(), TwinSide::default());
     let mut kept: Vec<(Observation, Vec<f32>)> = Vec::new();
     let mut seen = (world.observe()?, inside.observe()?);
-    tell(watch, 0, &seen, (Verdict::default(), Verdict::default()));
+    tell(watch, 0, &seen, (Verdict::default(), Verdict::default()), None);
     let mut steps = 0;
     while steps < settings.steps {
         if cancel.load(Ordering::Relaxed) {
@@ -161,7 +165,7 @@ pub fn twin(
         in_model.note(verdicts.1, steps);
         let next = (world.observe()?, inside.observe()?);
         kept.push((std::mem::replace(&mut seen, next).0, for_world));
-        tell(watch, steps, &seen, verdicts);
+        tell(watch, steps, &seen, verdicts, agent.goal());
         let lead = if settings.in_model { &in_model } else { &in_world };
         let other = if settings.in_model { &in_world } else { &in_model };
         if lead.success && (other.success || steps >= lead.steps + AFTER) {

@@ -26,6 +26,9 @@ pub struct DatasetEntry {
     pub linked: bool,
     /// Corrections and camera that it is read with.
     pub view: View,
+    /// Width and height of the pictures that it is looked at with, where its index says.
+    #[serde(default)]
+    pub picture: Option<(usize, usize)>,
     /// Why it cannot be used; empty when it can.
     #[serde(default)]
     pub trouble: String,
@@ -86,6 +89,9 @@ fn entry(project: &Path, name: &str) -> DatasetEntry {
     };
     if found.trouble.is_empty() && !found.folder.join("meta/info.json").is_file() {
         found.trouble = format!("{} is not there any more.", found.folder.display());
+    }
+    if found.trouble.is_empty() {
+        found.picture = crate::dataset::picture_size(&found.folder, &found.view.camera);
     }
     found
 }

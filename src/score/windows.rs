@@ -7,7 +7,7 @@ use forerun_models::{Contract, Frame};
 use crate::dataset::{Dataset, Episode};
 use crate::engine::backend::HistoryFrame;
 use crate::engine::episode::{main_camera, named};
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_for;
 use crate::engine::start::in_order;
 use crate::failure::Failure;
 use crate::world::{JOINT_NAMES, JOINTS, Pose, Renderer, SceneSpec};
@@ -71,7 +71,7 @@ impl Scene {
     pub fn dead(&self, step: usize, contract: &Contract) -> Option<Frame> {
         let joints = self.joints.get(step)?;
         let frame = Renderer::new(&self.spec, self.size.0, self.size.1).render(joints, &self.poses);
-        fit(&frame, contract.frame.width, contract.frame.height).ok().map(|f| f.frame)
+        fit_for(&frame, &contract.frame).ok().map(|f| f.frame)
     }
 }
 
@@ -222,7 +222,7 @@ impl Source {
     /// One does not exist or does not decode.
     pub fn pictures(&self, episode: usize, range: std::ops::Range<usize>) -> Result<Vec<Frame>, Failure> {
         let frame = &self.contract.frame;
-        let fitted = |picture: &Frame| fit(picture, frame.width, frame.height).map(|f| f.frame);
+        let fitted = |picture: &Frame| fit_for(picture, frame).map(|f| f.frame);
         if self.stride == 1 {
             let clip = self.set.clip(&self.camera, episode, range).map_err(Failure::from_error)?;
             return clip.iter().map(fitted).collect();

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use forerun_models::Channel;
 use forerun_models::dreamer::Config;
+use forerun_models::{Channel, Fit};
 
 use super::episodes::channel_of;
 use super::{Episode, Library, TrainError};
 use crate::dataset::doctor::View;
 use crate::dataset::{self, Dataset, Matrix};
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_as;
 use crate::world::{ColourName, SceneSpec};
 
 /// Bytes of pictures that a run keeps in memory at most, unless the caller says otherwise.
@@ -121,11 +121,13 @@ pub(super) struct Intake {
     pub stride: usize,
     /// Whether a channel that the dataset lacks is not a number instead of an error.
     pub may_lack: bool,
+    /// How pictures of another shape become the model's.
+    pub fit: Fit,
 }
 
 impl Default for Intake {
     fn default() -> Self {
-        Self { view: View::default(), stride: 1, may_lack: false }
+        Self { view: View::default(), stride: 1, may_lack: false, fit: Fit::Crop }
     }
 }
 
@@ -209,7 +211,8 @@ pub(super) fn episode(
         // With a stride only every so manieth picture is wanted, but a clip decodes in order anyway.
         let pictures = set.clip(&camera, index, from..to).map_err(|e| e.to_string())?;
         for picture in pictures.iter().step_by(stride) {
-            let fitted = fit(picture, config.image_width, config.image_height).map_err(|e| e.to_string())?;
+            let (width, height) = (config.image_width, config.image_height);
+            let fitted = fit_as(picture, width, height, intake.fit).map_err(|e| e.to_string())?;
             frames.push(fitted.frame);
         }
     }

@@ -133,6 +133,7 @@ fn contract_of(job: &TrainJob<'_>, config: &Config) -> Contract {
             height: config.image_height,
             rate_hz: job.rate_hz,
             history: config.window,
+            fit: Default::default(),
         },
         actions: job.library.actions().to_vec(),
         state: job.library.state().to_vec(),

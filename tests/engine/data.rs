@@ -177,6 +177,7 @@ fn post_training_tells_its_course_stops_when_asked_and_goes_on() {
         iterations: Some(4),
         method: Method::Full,
         replay: Some(0),
+        fit: None,
         resume,
         device: String::new(),
     };

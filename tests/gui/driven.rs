@@ -243,6 +243,13 @@ impl Driven {
         self.click_at(at);
     }
 
+    /// Clicks on one of several widgets that were found.
+    pub fn click_node(&mut self, node: &Node) {
+        let bounds = node.bounds().unwrap();
+        let at = Pos2::new(((bounds.x0 + bounds.x1) / 2.0) as f32, ((bounds.y0 + bounds.y1) / 2.0) as f32);
+        self.click_at(at);
+    }
+
     pub fn press(&mut self, modifiers: Modifiers, key: Key) {
         for pressed in [true, false] {
             self.events(vec![Event::Key { key, physical_key: None, pressed, repeat: false, modifiers }]);

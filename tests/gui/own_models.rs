@@ -165,6 +165,54 @@ fn a_policy_is_learnt_tried_and_watched_in_both_places() {
     assert!(w.has("Pearson") && w.has("MMRV"));
 }
 
+#[test]
+fn a_goal_policy_is_learnt_led_by_imagined_pictures_and_watched() {
+    if !display() {
+        return;
+    }
+    let mut w = Window::open();
+    w.import();
+    w.click_role(Some(Role::Button), "Policy");
+    w.click_role(Some(Role::RadioButton), "Goal pictures");
+    w.wait("what goal policies are", |w| w.has("Goes where a picture shows"));
+    w.picture("goal-learn");
+    w.click("Learn policy");
+    let policy = w.project.join("policies/pushes-goal-policy");
+    w.wait("the policy", |w| w.has("Done") && policy.join("model.safetensors").is_file());
+    w.click_role(Some(Role::RadioButton), "Evaluate");
+    // It can do nothing alone, so subgoals were chosen for it.
+    w.wait("subgoals", |w| w.has("Frames ahead") && w.has("Imagined futures"));
+    w.click("How long will it take?");
+    w.wait("the measured time", |w| w.has("At most ") && w.has("a plan takes"));
+    w.picture("goal-measured");
+    w.click("Evaluate policy");
+    w.wait("the rates", |w| w.has("Scripted expert"));
+    assert!(w.has("goals imagined: ") && w.has("subgoals 8 frames ahead"));
+    w.picture("goal-evaluated");
+    w.wait("a failure", |w| w.has("Watch episode with seed"));
+    let failure = w.all("Watch episode with seed").into_iter().next().unwrap();
+    w.click_node(&failure);
+    w.wait("the picture that it goes for", |w| w.find(Some(Role::Image), "Goal picture").is_some());
+    w.wait("the end of the episode", |w| w.has("Branch from here"));
+    assert!(w.has("subgoals 8 frames ahead"), "it is watched as it was evaluated");
+    w.picture("goal-watched");
+
+    w.click_role(Some(Role::RadioButton), "Evaluate");
+    w.click_role(Some(Role::RadioButton), "Alone");
+    w.wait("what to choose instead", |w| w.has("Choose Subgoals"));
+    assert!(w.find(Some(Role::Button), "Evaluate policy").is_some_and(|n| n.is_disabled()));
+    w.picture("goal-alone");
+    w.click_role(Some(Role::RadioButton), "Planner");
+    w.click("Start from the policy's plans");
+    w.click("Evaluate policy");
+    w.wait("the planner's rates", |w| w.has("tracks tried: ") && w.has("planner CEM"));
+    w.picture("planner-evaluated");
+    w.click_role(Some(Role::RadioButton), "Watch");
+    w.click("Watch episode");
+    w.wait("the planner at work", |w| w.has("Branch from here") && w.has("planner CEM"));
+    assert!(w.find(Some(Role::Image), "Goal picture").is_none());
+}
+
 /// Pictures of the three screens for `docs/images/`, with the shipped model: set `FORERUN_TEST_KEEP` to a folder and run it
 /// by name with `--ignored`.
 #[test]
@@ -208,4 +256,41 @@ fn pictures_of_the_screens() {
     w.click(failure.label().unwrap());
     w.wait("the end of the episode", |w| w.has("Branch from here"));
     both(&mut w, "policy-watch");
+}
+
+/// The same for policies that are led by goal pictures.
+#[test]
+#[ignore = "takes minutes and is for eyes"]
+fn pictures_of_a_goal_policy() {
+    if !display() {
+        return;
+    }
+    let project = tempfile::Builder::new().prefix("push-study-").tempdir().unwrap();
+    dataset(&project.path().join("elsewhere/pushes"), 12, 128, Look::Plain);
+    let setup = r#"{ "format": 1, "view": { "size": [1380.0, 860.0] }, "setup": { "model": "tabletop", "futures": 1 },
+        "policy": { "size": "small", "iterations": 24, "snapshots": 0, "episodes": 4, "steps": 20 } }"#;
+    let mut w = Window::on(project, setup);
+    w.import();
+    w.click_role(Some(Role::Button), "Policy");
+    w.click_role(Some(Role::RadioButton), "Goal pictures");
+    w.click("Learn policy");
+    let policy = w.project.join("policies/pushes-goal-policy");
+    w.wait("the goal policy", |w| policy.join("model.safetensors").is_file() && w.has("Learn policy"));
+    w.click_role(Some(Role::RadioButton), "Evaluate");
+    w.wait("subgoals", |w| w.has("Frames ahead"));
+    w.click("How long will it take?");
+    w.wait("the measured time", |w| w.has("At most "));
+    w.click("Evaluate policy");
+    w.wait("the rates", |w| w.has("goals imagined: "));
+    w.picture("policy-subgoals");
+    w.wait("a failure", |w| w.has("Watch episode with seed"));
+    let failure = w.all("Watch episode with seed").into_iter().next().unwrap();
+    w.click_node(&failure);
+    w.wait("the end of the episode", |w| {
+        w.has("Branch from here") && w.find(Some(Role::Image), "Goal picture").is_some()
+    });
+    w.picture("policy-goals");
+    w.click("中文");
+    std::thread::sleep(Duration::from_secs(1));
+    w.picture("policy-goals-chinese");
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use driven::{Driven, children, display, runs, signal};
 use eframe::egui::accesskit::Role;
+use forerun::dataset::Dataset;
 use forerun::robot::bundle::{SigningKey, Stage, Store, from_policy};
 use forerun::robot::emulator::servo::Servo;
 use forerun::robot::emulator::{EmulatedArm, PtyArm};
@@ -248,7 +249,8 @@ fn a_killed_engine_does_not_disturb_an_arm_and_a_killed_window_leaves_it_held() 
     // The engine: the arm goes on as its policy says, the window stays, Stop works.
     // One that dies within its first two seconds is started again only when it is wanted.
     std::thread::sleep(Duration::from_millis(2500));
-    let engine = children(w.child.id(), "engine").pop().expect("an engine");
+    // The oldest one serves the screens; the policy thinks in one of its own.
+    let engine = children(w.child.id(), "engine").into_iter().min().expect("an engine");
     // Stopped, it says nothing any more; the arm does not need it.
     signal(engine, "-STOP");
     let stopped = bench.arm.now();
@@ -258,7 +260,7 @@ fn a_killed_engine_does_not_disturb_an_arm_and_a_killed_window_leaves_it_held() 
     signal(engine, "-KILL");
     gone(engine);
     let killed = bench.arm.now();
-    w.wait("another engine", |w| !children(w.child.id(), "engine").is_empty());
+    w.wait("another engine", |w| children(w.child.id(), "engine").len() == 2);
     w.wait("the run to go on", |w| w.has("Stop") && bench.arm.now() > killed + Duration::from_millis(500));
     bench.judge();
     let agent = children(w.child.id(), "forerun-agent").pop().expect("an agent");
@@ -280,6 +282,24 @@ fn a_killed_engine_does_not_disturb_an_arm_and_a_killed_window_leaves_it_held() 
     assert!(bench.holds(), "the arm does not fall because its programs are gone");
     let last = bench.until_still();
     assert!(bench.arm.now() > last);
+}
+
+#[test]
+fn a_policy_whose_process_is_killed_leaves_a_held_arm() {
+    if !display() {
+        return;
+    }
+    let bench = Bench::new(6000);
+    bench.install();
+    let mut w = bench.moving();
+    let screens = children(w.child.id(), "engine").into_iter().min().expect("an engine");
+    let thinks = children(w.child.id(), "engine").into_iter().find(|pid| *pid != screens);
+    signal(thinks.expect("the policy's own process"), "-KILL");
+    w.wait("the end of the stage, and why", |w| w.has("no fresh action from the policy (the policy: "));
+    bench.until_still();
+    bench.judge();
+    assert!(bench.holds() && runs(screens), "the arm is held, and the screens go on");
+    w.wait("no clean run", |w| w.has("Normal: does not count"));
 }
 
 #[test]
@@ -318,4 +338,37 @@ fn a_stopped_window_is_a_silent_one() {
     engine.into_iter().for_each(gone);
     bench.judge();
     assert!(bench.holds());
+}
+
+#[test]
+fn episodes_that_a_person_shows_are_recorded_on_the_data_screen() {
+    if !display() {
+        return;
+    }
+    let bench = Bench::new(4000);
+    let mut w = bench.window();
+    w.click_role(Some(Role::Button), "Data");
+    w.click("Record from a robot");
+    w.click("Connect to desk-arm");
+    w.wait("the limp arm", |w| w.has("guide it by hand"));
+    w.fill_in("What is done", "turn it by hand");
+    w.click("Record episode");
+    // A hand turns the first joint.
+    w.wait("some pictures", |w| {
+        bench.arm.arm().servos[0].angle += 4.0;
+        w.has("Recording: 3.0 s, 3 pictures")
+    });
+    w.picture("record-robot");
+    w.click("Keep episode");
+    let set = bench.project.path().join("datasets/robot");
+    w.wait("the episode on disk", |w| w.has("frames recorded"));
+    let opened = Dataset::open(&set).unwrap();
+    assert_eq!((opened.len(), opened.episode(0).unwrap().task.as_str()), (1, "turn it by hand"));
+    w.wait("the episode in the list", |w| w.find(Some(Role::Button), "Episode 0").is_some());
+    w.click("Record episode");
+    w.wait("a picture", |w| w.has("1 pictures"));
+    w.click("Discard");
+    w.wait("the end of the try", |w| w.find(None, "Record episode").is_some());
+    assert_eq!(Dataset::open(&set).unwrap().len(), 1, "a discarded try leaves nothing");
+    w.picture("record-robot-kept");
 }

@@ -183,6 +183,8 @@ pub enum Command {
     ImportClips,
     /// Record episodes of the virtual world.
     RecordData,
+    /// Record episodes that a person shows a connected robot.
+    RecordRobot,
     /// Let the doctor look at the shown dataset.
     ExamineData,
     /// Put right what is beyond doubt.
@@ -337,6 +339,7 @@ impl Command {
             Self::ImportData => &c.import_data,
             Self::ImportClips => &c.import_clips,
             Self::RecordData => &c.record_data,
+            Self::RecordRobot => &c.record_robot,
             Self::ExamineData => &c.examine_data,
             Self::MendData => &c.mend_data,
             Self::ShowTrain => &c.show_train,
@@ -463,6 +466,7 @@ impl Command {
             | Self::ToggleLanguage
             | Self::ImportClips
             | Self::RecordData
+            | Self::RecordRobot
             | Self::ExamineData
             | Self::MendData
             | Self::StartTraining
@@ -504,6 +508,7 @@ impl Command {
             Self::ImportData => Icon::Folder,
             Self::ImportClips => Icon::Picture,
             Self::RecordData => Icon::Record,
+            Self::RecordRobot => Icon::Robot,
             Self::ExamineData => Icon::Doctor,
             Self::MendData => Icon::Check,
             Self::ShowTrain | Self::StartTraining => Icon::Train,

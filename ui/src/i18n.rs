@@ -144,6 +144,7 @@ pub struct Strings {
     pub jobs: Jobs,
     pub compare: CompareWords,
     pub data: DataWords,
+    pub doctor: DoctorWords,
     pub train: TrainWords,
     pub policy: PolicyWords,
     pub robot: RobotWords,
@@ -212,7 +213,11 @@ words! {
         fix_action_lag, fix_state_lag, fix_without, fix_unit, fix_relative, fix_leave_out, fix_hold_out,
         record_text, name, record, expert, expert_tip, play, play_tip, noisy, noisy_tip, idle, idle_tip,
         plain, plain_tip, rich, rich_tip, picture_rgb, picture_rgb_tip, picture_depth, picture_depth_tip, picture_segments,
-        picture_segments_tip, picture_edges, picture_edges_tip,
+        picture_segments_tip, picture_edges, picture_edges_tip, robot_title, robot_close, robot_connect, robot_task, robot_task_hint, robot_dataset, robot_start, robot_limp, robot_stiff, robot_progress, robot_full, robot_keep, robot_discard, robot_discard_tip, robot_saving,
+    }
+    /// Sentences of the data doctor.
+    DoctorWords {
+        states_late, states_early, actions_late, follows_slowly, follows, no_action_moves, state_dead, never_moves, action_stays, numbers_missing, camera_frozen, camera_frozen_some, pictures_twice, frames_missing, brightness_jumps, few_episodes, episodes_twice, stands_still, narrow, gripper_bare, not_hundred, bare_degrees, not_degrees, bare_hundred, not_unit_radians, bare_radians, bare_either, changes, unread,
     }
     /// The Train screen.
     TrainWords {
@@ -224,7 +229,7 @@ words! {
         ignores, spread, spread_below, before_text, freeze, shuffled, loss_plot, psnr_plot, delta_plot,
         no_preview, held_out, window, preview_at, truth, before, now, after, checkpoints, checkpoints_text,
         checkpoint, use_this, use_checkpoint, scorecard, scorecard_text, steps_ahead, gain, old_world,
-        ignores_text, lineage, used, finished,
+        ignores_text, lineage, used, finished, shape, crop, crop_tip, bars, bars_tip, cropped, barred,
     }
     /// The Policy screen.
     PolicyWords {
@@ -241,7 +246,7 @@ words! {
         in_physics, rule, rate, count, about_numbers, failures, no_failures, failures_text, watch_episode,
         got_to, empty_watch, empty_watch_text, acting, branch, branch_tip, progress, progress_plot,
         succeeded, empty_rank, empty_rank_text, no_agreement, interval, rank_text, scatter, axis_model,
-        axis_world,
+        axis_world, led_by, by_words, by_words_tip, by_pictures, by_pictures_tip, deciding, alone, alone_tip, best_of_way, best_of_way_tip, planner, planner_tip, subgoals, subgoals_tip, doubt_seeds, doubt_seeds_tip, cem, cem_tip, mppi, mppi_tip, from_policy, from_policy_tip, ahead, ahead_tip, goal_futures, goal_futures_tip, goal_alone, goal_planned, words_subgoals, deaf_model, rank_goal, how_long, how_long_tip, measuring, pace, best_of_n, how_alone, how_best_of, how_planner, how_subgoals, plans, count_overruled, count_doubtful, count_goals, count_tracks, goal_picture, goal_picture_text,
     }
     /// Jobs.
     Jobs { importing, recording, examining, training, learning, acting, evaluating, left, cancel_job, imagining, drawing, loading, reading, saving, listing, downloading, checking, removing, reasoning }
@@ -261,7 +266,7 @@ command_words! {
     open_project, palette, shortcuts, toggle_log, toggle_theme, toggle_language, zoom_in, zoom_out, zoom_reset,
     reset_layout, quit,
      show_world, show_compare, compare_run, compare_pane, next_pane, previous_pane, pane_left, pane_right, pin_pane, mute_pane, remove_pane, clear_panes, zoom_panes_in, zoom_panes_out, zoom_panes_whole, pan_left, pan_right, pan_up, pan_down, mark_a, mark_b, swap_pair, most_different, look_side, look_wipe, look_onion, look_signed, look_heat, look_flicker, look_mean, look_spread, look_median, show_panes, show_tree, show_sweep, show_gallery, toggle_numbers, add_chosen, add_world, retry_pane, branch_from, imagine_again, rename_future, start_sweep, add_sweep, measure_following, export, blind_test, vote_left, vote_tie, vote_right, show_robot, stop_robot, show_models,
-    show_data, import_data, import_clips, record_data, examine_data, mend_data, show_train, start_training,
+    show_data, import_data, import_clips, record_data, record_robot, examine_data, mend_data, show_train, start_training,
     pause_training, resume_training, use_trained, show_policy, start_policy, stop_policy,
 }
 

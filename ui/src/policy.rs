@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forerun::Frame;
-use forerun::engine::protocol::{JobId, PolicyTrainSpec};
+use forerun::engine::protocol::{JobId, PolicyEvaluateSpec, PolicyTrainSpec};
 use forerun::policy::stats::Estimate;
-use forerun::policy::{EpisodeResult, Tally, TwinSide};
+use forerun::policy::{Deciding, EpisodeResult, Method, Pace, SubgoalSettings, Tally, TwinSide};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -35,12 +35,29 @@ pub enum PolicyJob {
     Train,
     /// Evaluating.
     Evaluate,
+    /// Measuring how long an evaluation would take.
+    Pace,
     /// A round of imagined experience.
     Improve,
     /// An episode in two places.
     Twin,
     /// Ranking.
     Rank,
+}
+
+/// How an agent decides, as it is chosen; the numbers that belong to it stand beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, strum::EnumIter)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// The policy alone.
+    #[default]
+    Alone,
+    /// The best of several chunks.
+    BestOf,
+    /// A search in the world model.
+    Planner,
+    /// Imagined pictures for a goal policy.
+    Subgoals,
 }
 
 /// What is set up; kept between sessions.
@@ -53,6 +70,8 @@ pub struct PolicyDoc {
     pub chosen: String,
     /// Datasets to learn from, by name.
     pub datasets: BTreeSet<String>,
+    /// Learn a policy that is led by pictures of what to reach, not by words.
+    pub goal: bool,
     /// `micro`, `small` or `medium`.
     pub size: String,
     /// Minutes of training.
@@ -77,8 +96,20 @@ pub struct PolicyDoc {
     pub seed: u64,
     /// Most steps an episode.
     pub steps: usize,
-    /// Candidates a plan; 1 = the policy alone.
+    /// How it decides.
+    pub way: Way,
+    /// Candidates a plan of best-of-N.
     pub best_of: usize,
+    /// Futures a candidate; where they disagree, it is worth less.
+    pub doubt_seeds: usize,
+    /// How a planner's search narrows.
+    pub method: Method,
+    /// A planner's search begins at the policy's chunks.
+    pub from_policy: bool,
+    /// Frames ahead that a goal is imagined.
+    pub ahead: usize,
+    /// Futures of which the best one's end becomes the goal.
+    pub goal_futures: usize,
     /// Episodes to imagine.
     pub imagined: usize,
     /// Other seeds under which a success must succeed again.
@@ -97,6 +128,7 @@ impl Default for PolicyDoc {
             part: PolicyPart::Train,
             chosen: String::new(),
             datasets: BTreeSet::new(),
+            goal: false,
             size: "small".into(),
             minutes: 30.0,
             iterations: None,
@@ -109,7 +141,13 @@ impl Default for PolicyDoc {
             episodes: 50,
             seed: 7,
             steps: 80,
-            best_of: 1,
+            way: Way::Alone,
+            best_of: 8,
+            doubt_seeds: 1,
+            method: Method::Cem,
+            from_policy: true,
+            ahead: SubgoalSettings::default().ahead,
+            goal_futures: SubgoalSettings::default().futures,
             imagined: 100,
             witnesses: 3,
             ranked: BTreeSet::new(),
@@ -127,10 +165,33 @@ impl PolicyDoc {
         self.snapshots = self.snapshots.min(100);
         self.episodes = self.episodes.clamp(1, 1000);
         self.steps = self.steps.clamp(1, 1000);
-        self.best_of = self.best_of.clamp(1, 64);
+        self.best_of = self.best_of.clamp(2, 64);
+        self.doubt_seeds = self.doubt_seeds.clamp(1, 8);
+        self.ahead = self.ahead.clamp(1, 40);
+        self.goal_futures = self.goal_futures.clamp(1, 32);
         self.imagined = self.imagined.clamp(1, 5000);
         self.witnesses = self.witnesses.clamp(0, 16);
         self.unfinished.truncate(20);
+    }
+
+    /// How an agent decides, with the numbers that belong to it.
+    pub fn deciding(&self) -> Deciding {
+        let seeds = self.doubt_seeds;
+        match self.way {
+            Way::Alone => Deciding::Alone,
+            Way::BestOf => Deciding::BestOf { candidates: self.best_of, seeds },
+            Way::Planner => Deciding::Planner { method: self.method, seeds },
+            Way::Subgoals => Deciding::Subgoals { ahead: self.ahead, futures: self.goal_futures },
+        }
+    }
+
+    /// The way that a policy of this kind can go, where the chosen one does not fit.
+    pub fn fit_way(&mut self, goal: bool) {
+        match (goal, self.way) {
+            (true, Way::Alone | Way::BestOf) => self.way = Way::Subgoals,
+            (false, Way::Subgoals) => self.way = Way::Alone,
+            _ => {}
+        }
     }
 
     /// Notes that a run began, or that it ended.
@@ -149,6 +210,8 @@ pub enum PolicyWish {
     Edit(Box<PolicyDoc>),
     /// Do what the shown part is for.
     Start,
+    /// Measure how long the evaluation that is set up would take.
+    Measure,
     /// Go on with an unfinished run.
     Resume(PathBuf),
     /// Watch this episode of an evaluation; `true` = the agent looks at the imagined frames.
@@ -166,6 +229,8 @@ pub struct PolicyEntry {
     pub name: String,
     /// Its folder.
     pub folder: PathBuf,
+    /// Whether it is led by pictures of what to reach, not by words.
+    pub goal: bool,
     /// Evaluations that its scorecard keeps.
     pub evaluations: Vec<Evaluation>,
     /// Snapshots on its way.
@@ -182,11 +247,17 @@ pub fn list(project: &Path) -> Vec<PolicyEntry> {
             let name = folder.file_name()?.to_string_lossy().into_owned();
             let card = std::fs::read(folder.join("scorecard.json")).unwrap_or_default();
             let card: Value = serde_json::from_slice(&card).unwrap_or_default();
-            let evaluations =
-                card["evaluations"].as_array().into_iter().flatten().filter_map(Evaluation::read).collect();
+            let evaluations = card["evaluations"].as_array().into_iter().flatten();
+            // A card belongs to the policy that it lies beside, wherever that was when it was written.
+            let own =
+                |found: Evaluation| Evaluation { policy: Some((name.clone(), folder.clone())), ..found };
+            let evaluations = evaluations.filter_map(Evaluation::read).map(own).collect();
+            let config = std::fs::read(folder.join("config.json")).unwrap_or_default();
+            let config: Value = serde_json::from_slice(&config).unwrap_or_default();
+            let goal = config["kind"] == "goal";
             let inside = std::fs::read_dir(folder.join("checkpoints")).into_iter().flatten().flatten();
             let snapshots = inside.filter(|e| e.path().join("contract.json").is_file()).count();
-            (!name.starts_with('.')).then_some(PolicyEntry { name, folder, evaluations, snapshots })
+            (!name.starts_with('.')).then_some(PolicyEntry { name, folder, goal, evaluations, snapshots })
         })
         .collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -208,6 +279,16 @@ pub struct Evaluation {
     pub look: String,
     /// Most steps.
     pub steps: usize,
+    /// How the agent decided.
+    pub how: Deciding,
+    /// The policy that was tried: its name and folder; none for a planner without one.
+    pub policy: Option<(String, PathBuf)>,
+    /// sha256 of the world model that was looked ahead or acted in.
+    pub model: Option<String>,
+    /// Plans made, and milliseconds each.
+    pub plans: (u64, f64),
+    /// What minds counted besides.
+    pub counts: Vec<(String, u64)>,
     /// Who: the policy first.
     pub actors: Vec<(String, Tally, Vec<EpisodeResult>)>,
 }
@@ -243,6 +324,18 @@ impl Evaluation {
             task: settings["task"].as_str().unwrap_or_default().to_owned(),
             look: settings["look"].as_str().unwrap_or("plain").to_owned(),
             steps: settings["steps"].as_u64().unwrap_or(80) as usize,
+            how: serde_json::from_value(value["how"].clone()).unwrap_or_default(),
+            policy: value["policy"]["folder"]
+                .as_str()
+                .map(|folder| (value["policy"]["name"].as_str().unwrap_or(folder).to_owned(), folder.into())),
+            model: value["with"]["sha256"].as_str().map(str::to_owned),
+            plans: (
+                value["plans"].as_u64().unwrap_or(0),
+                value["timings"]["plan_ms_mean"].as_f64().unwrap_or(0.0),
+            ),
+            counts: (value["counts"].as_object().into_iter().flatten())
+                .filter_map(|(name, n)| Some((name.clone(), n.as_u64()?)))
+                .collect(),
             actors,
         })
     }
@@ -320,12 +413,24 @@ pub struct Twins {
     pub frames: [Vec<Arc<Frame>>; 2],
     /// Progress in both, a number a frame.
     pub progress: [Vec<f32>; 2],
+    /// Pictures that the agent goes for, each with the frame from which it was imagined.
+    pub goals: Vec<(usize, Arc<Frame>)>,
+    /// How it decides.
+    pub how: Deciding,
     /// How it ended.
     pub end: Option<TwinEnd>,
     /// Why it did not.
     pub trouble: Option<String>,
     /// The agent looked at imagined frames.
     pub in_model: bool,
+}
+
+impl Twins {
+    /// The picture that the agent goes for at a frame, where it goes for one.
+    pub fn goal(&self, at: usize) -> Option<&Arc<Frame>> {
+        let (_, goal) = self.goals.iter().rev().find(|(from, _)| *from <= at).or(self.goals.first())?;
+        Some(goal)
+    }
 }
 
 /// How a twin episode ended.
@@ -357,6 +462,12 @@ pub struct Policies {
     pub evaluation: Option<Evaluation>,
     /// The evaluation that runs.
     pub evaluating: Option<JobId>,
+    /// How long it will take, once that is measured.
+    pub pace: Option<Pace>,
+    /// The measurement that runs, and what it is about.
+    pub measuring: Option<(JobId, PolicyEvaluateSpec)>,
+    /// The newest measurement, and what it is about.
+    pub measured: Option<(PolicyEvaluateSpec, Pace)>,
     /// The round of improvement that runs.
     pub improving: Option<JobId>,
     /// What the last round imagined: tried, surely succeeded, doubtful.
@@ -432,5 +543,31 @@ mod tests {
         let mut doc = PolicyDoc { minutes: f32::NAN, episodes: 0, best_of: 900, ..PolicyDoc::default() };
         doc.heal();
         assert_eq!((doc.minutes, doc.episodes, doc.best_of), (30.0, 1, 64));
+    }
+
+    #[test]
+    fn only_the_numbers_of_the_chosen_way_count() {
+        let mut doc =
+            PolicyDoc { best_of: 5, doubt_seeds: 2, ahead: 6, goal_futures: 3, ..PolicyDoc::default() };
+        assert_eq!(doc.deciding(), Deciding::Alone);
+        doc.way = Way::BestOf;
+        assert_eq!(doc.deciding(), Deciding::BestOf { candidates: 5, seeds: 2 });
+        doc.fit_way(true);
+        assert_eq!(doc.deciding(), Deciding::Subgoals { ahead: 6, futures: 3 });
+        doc.fit_way(false);
+        assert_eq!(doc.way, Way::Alone);
+        // A planner needs no policy's proposals, so it stays.
+        doc.way = Way::Planner;
+        doc.fit_way(true);
+        assert_eq!(doc.deciding(), Deciding::Planner { method: Method::Cem, seeds: 2 });
+    }
+
+    #[test]
+    fn a_goal_is_shown_from_the_frame_at_which_it_was_imagined() {
+        let goal = |level: u8| Arc::new(Frame::filled(1, 1, [level; 3]));
+        let twins = Twins { goals: vec![(0, goal(1)), (6, goal(2))], ..Twins::default() };
+        let level = |at: usize| twins.goal(at).unwrap().data[0];
+        assert_eq!([0, 5, 6, 40].map(level), [1, 1, 2, 2]);
+        assert!(Twins::default().goal(0).is_none());
     }
 }

@@ -18,7 +18,7 @@ pub fn contract() -> Contract {
         format: 1,
         name: "tabletop".into(),
         family: "dreamer".into(),
-        frame: FrameSpec { width: 128, height: 128, rate_hz: 10.0, history: 8 },
+        frame: FrameSpec { width: 128, height: 128, rate_hz: 10.0, history: 8, fit: Default::default() },
         actions: vec![
             channel("shoulder_pan.pos", "deg", -110.0, 110.0),
             channel("gripper.pos", "%", 0.0, 100.0),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use forerun::Frame;
 use forerun::engine::protocol::{JobId, PostTrainSpec};
+use forerun::models::Fit;
 use forerun::train::Judgement;
 use forerun::train::post::{Comparison, Method, PostReport, Preflight};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub struct TrainDoc {
     pub iterations: Option<u64>,
     /// Episodes of the base's own world to replay; by default when absent.
     pub replay: Option<usize>,
+    /// How pictures of another shape become the model's; as the base's own were when absent.
+    pub fit: Option<Fit>,
     /// Name of the new model.
     pub name: String,
     /// Runs that have not ended: they can be resumed after whatever happened.
@@ -46,6 +49,7 @@ impl Default for TrainDoc {
             minutes: 20.0,
             iterations: None,
             replay: None,
+            fit: None,
             name: String::new(),
             unfinished: Vec::new(),
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use common::{SIDE, Window, picture};
 use eframe::egui::{self, Key, Modifiers, accesskit::Role};
 use egui_kittest::kittest::Queryable;
-use forerun::dataset::doctor::{Examination, Finding, Severity, Topic, UnitFix, View};
+use forerun::dataset::doctor::{Examination, Finding, Said, Severity, Topic, UnitFix, View};
 use forerun::engine::protocol::{Event, Request};
 use forerun::project::datasets;
 use forerun_ui::i18n::Language;
@@ -195,6 +195,7 @@ fn the_doctor_names_what_is_wrong_and_one_click_mends_it() {
         severity,
         topic,
         words: words.into(),
+        said: Said::default(),
         channels: vec!["b.pos".into()],
         episodes: vec![1],
         fix,
@@ -281,6 +282,7 @@ fn every_state_has_named_widgets_and_known_letters() {
                 severity: Severity::Warning,
                 topic: Topic::Exposure,
                 words: "It becomes brighter.".into(),
+                said: Said::default(),
                 channels: vec![],
                 episodes: (0..12).collect(),
                 fix: Some(View { leave_out: vec![1], ..View::default() }),

@@ -7,9 +7,11 @@ use common::{SIDE, Window, picture};
 use eframe::egui::{Key, Modifiers, Theme, accesskit::Role};
 use egui_kittest::kittest::Queryable;
 use forerun::engine::protocol::{Event, Reading, Request};
+use forerun::policy::{Deciding, Method};
 use forerun_ui::doc::StartDoc;
 use forerun_ui::i18n::Language;
-use forerun_ui::policy::PolicyPart;
+use forerun_ui::message::Message;
+use forerun_ui::policy::{PolicyDoc, PolicyPart, PolicyWish, Way};
 use forerun_ui::screens::Screen;
 use serde_json::{Value, json};
 use strum::IntoEnumIterator;
@@ -188,6 +190,172 @@ fn a_failure_is_watched_beside_its_imagined_twin_and_branched_from() {
     };
     assert_eq!(Some(dataset), spec.out);
     assert_eq!(w.app().setup.get().prompt, "push it left");
+}
+
+/// Changes what is set up as a widget would.
+fn set_up(w: &mut Window, change: impl FnOnce(&mut PolicyDoc)) {
+    let mut doc = w.app().policy.clone();
+    change(&mut doc);
+    w.app().outbox.send(Message::Policy(PolicyWish::Edit(Box::new(doc))));
+    w.steps(3);
+}
+
+/// What the button of the Evaluate part asks for.
+fn asked(w: &mut Window) -> Deciding {
+    w.harness.get_by_label("Evaluate policy").click();
+    w.steps(3);
+    let (job, how) = sent(w, |r| match r {
+        Request::PolicyEvaluate { job, spec } => Some((job, spec.how)),
+        _ => None,
+    });
+    w.done(job);
+    w.steps(3);
+    how
+}
+
+#[test]
+fn each_way_of_deciding_shows_and_sends_its_own_numbers_only() {
+    let mut w = ready(WIDE);
+    part(&mut w, PolicyPart::Evaluate);
+    assert_eq!(asked(&mut w), Deciding::Alone);
+    let there = |w: &Window, label: &str| w.harness.query_all_by_label(label).next().is_some();
+    for (way, own) in [("Best of N", "Plans to try"), ("Planner", "Start from the policy's plans")] {
+        w.harness.get_by_role_and_label(Role::RadioButton, way).click();
+        w.steps(3);
+        assert!(there(&w, own) && there(&w, "Futures a plan") && !there(&w, "Frames ahead"), "{way}");
+        let how = asked(&mut w);
+        match way {
+            "Planner" => assert_eq!(how, Deciding::Planner { method: Method::Cem, seeds: 1 }),
+            _ => assert_eq!(how, Deciding::BestOf { candidates: 8, seeds: 1 }),
+        }
+    }
+    // Without the policy's plans a planner acts by itself.
+    w.harness.get_by_label("Start from the policy's plans").click();
+    w.steps(3);
+    w.harness.get_by_label("Evaluate policy").click();
+    w.steps(3);
+    let policy = sent(&w, |r| match r {
+        Request::PolicyEvaluate { spec, .. } => Some(spec.policy),
+        _ => None,
+    });
+    assert_eq!(policy, None);
+}
+
+#[test]
+fn a_policy_and_a_way_that_do_not_go_together_say_what_to_choose() {
+    let mut w = ready(WIDE);
+    let goal = w.folder.path().join("policies/reach");
+    std::fs::create_dir_all(&goal).unwrap();
+    std::fs::write(goal.join("contract.json"), "{}").unwrap();
+    std::fs::write(goal.join("config.json"), r#"{ "kind": "goal" }"#).unwrap();
+    w.app().policies.entries = None;
+    w.until("the goal policy", |w| w.app().policies.entries.as_ref().is_some_and(|all| all.len() == 2));
+    part(&mut w, PolicyPart::Evaluate);
+    set_up(&mut w, |doc| doc.chosen = "reach".into());
+    assert_eq!(w.app().policy.way, Way::Subgoals, "the only way that it can go");
+    assert_eq!(asked(&mut w), Deciding::Subgoals { ahead: 8, futures: 4 });
+    for (way, words) in [("Alone", "Choose Subgoals."), ("Planner", "Plan without it")] {
+        w.harness.get_by_role_and_label(Role::RadioButton, way).click();
+        w.steps(3);
+        let told = w.harness.query_all_by_label_contains(words).next().is_some();
+        assert!(told, "{way}");
+        w.harness.get_by_label("Evaluate policy").click();
+        w.steps(3);
+        assert!(!w.wire.sent().iter().any(|(r, _)| matches!(r, Request::PolicyEvaluate { .. })), "{way}");
+    }
+    // Learning one: said by a press.
+    part(&mut w, PolicyPart::Train);
+    set_up(&mut w, |doc| {
+        doc.datasets.insert("pushes".into());
+    });
+    w.harness.get_by_role_and_label(Role::RadioButton, "Goal pictures").click();
+    w.steps(3);
+    w.harness.get_by_label("Learn policy").click();
+    w.steps(3);
+    let spec = sent(&w, |r| match r {
+        Request::PolicyTrain { spec, .. } => Some(spec),
+        _ => None,
+    });
+    assert!(spec.goal && spec.out.ends_with("policies/pushes-goal-policy"), "{spec:?}");
+}
+
+#[test]
+fn how_long_an_evaluation_takes_is_measured_before_it_is_made() {
+    let mut w = ready(WIDE);
+    part(&mut w, PolicyPart::Evaluate);
+    w.harness.get_by_label("How long will it take?").click();
+    w.steps(3);
+    let (job, spec) = sent(&w, |r| match r {
+        Request::PolicyEvaluate { job, spec } => Some((job, spec)),
+        _ => None,
+    });
+    assert!(spec.measure);
+    w.harness.get_by_label("Trying the first steps");
+    let pace =
+        json!({ "plan_ms": 850.0, "step_ms": 3.0, "agent_ms": 1.0, "yardstick_ms": 1.0, "seconds": 1200.0 });
+    report(&w, job, json!({ "stage": "pace", "pace": pace }));
+    w.done(job);
+    w.steps(4);
+    w.harness.get_by_label("At most 20 min; a plan takes 850 ms.");
+    // Another evaluation takes another time.
+    set_up(&mut w, |doc| doc.episodes = 200);
+    w.harness.get_by_label("How long will it take?");
+    // The evaluation itself begins with the measurement, too.
+    w.harness.get_by_label("Evaluate policy").click();
+    w.steps(3);
+    let (job, spec) = sent(&w, |r| match r {
+        Request::PolicyEvaluate { job, spec } => Some((job, spec)),
+        _ => None,
+    });
+    assert!(!spec.measure && spec.episodes == 200);
+    report(&w, job, json!({ "stage": "pace", "pace": pace }));
+    w.steps(3);
+    w.harness.get_by_label("At most 20 min; a plan takes 850 ms.");
+    assert!(w.app().policies.evaluation.is_none(), "a measured time is no result");
+}
+
+#[test]
+fn a_failure_is_watched_as_it_was_tried_with_the_picture_that_it_goes_for() {
+    let mut w = ready(WIDE);
+    part(&mut w, PolicyPart::Evaluate);
+    let mut value = evaluated();
+    value["how"] = json!({ "way": "subgoals", "ahead": 6, "futures": 3 });
+    value["order"] = json!(["subgoals", "nothing"]);
+    value["results"] = json!({ "subgoals": tally(3), "nothing": tally(0) });
+    value["policy"] = json!({ "name": "reach", "folder": "/somewhere/reach", "sha256": "" });
+    value["counts"] = json!({ "goals imagined": 12 });
+    value["plans"] = json!(24);
+    value["timings"] = json!({ "plan_ms_mean": 40.0 });
+    w.app().policies.evaluation = forerun_ui::policy::Evaluation::read(&value);
+    w.steps(3);
+    w.harness.get_by_label("24 plans, 40 ms each · goals imagined: 12");
+    w.harness.get_by_label("Subgoals 75.0 %, 95 % interval 30.1 to 95.4 3 of 4");
+    // What is set up now is of no account.
+    w.app().policy.steps = 5;
+    w.harness.get_by_label("Watch episode with seed 103").click();
+    w.steps(3);
+    let (job, spec) = sent(&w, |r| match r {
+        Request::PolicyTwin { job, spec } => Some((job, spec)),
+        _ => None,
+    });
+    assert_eq!(spec.how, Deciding::Subgoals { ahead: 6, futures: 3 });
+    assert_eq!((spec.steps, spec.policy), (80, Some("/somewhere/reach".into())));
+    for (side, index, grey) in [(0, 0, 1), (1, 0, 2), (2, 0, 77), (0, 1, 3), (1, 1, 4), (2, 1, 99)] {
+        let reading = Reading { values: vec![("progress".into(), 0.0)] };
+        let event = Event::FutureFrame { job, seed: side, index, width: SIDE, height: SIDE, reading };
+        w.wire.tell(event, vec![picture(grey)]);
+    }
+    w.steps(3);
+    if w.app().transport.playing() {
+        w.press(Modifiers::NONE, Key::Space);
+    }
+    for (key, grey) in [(Key::Home, 77), (Key::End, 99)] {
+        w.press(Modifiers::NONE, key);
+        w.steps(2);
+        w.harness.get_by_role_and_label(Role::Image, "Goal picture");
+        let shown = w.app().textures.shown(&forerun_ui::widgets::pane::Slot::Twin(2)).unwrap().data[0];
+        assert_eq!(shown, grey, "the picture that it goes for at this moment");
+    }
 }
 
 #[test]

@@ -259,6 +259,7 @@ impl PublishedFolder {
                 height: settings.height.unwrap_or(704),
                 rate_hz: settings.rate_hz.unwrap_or(16.0),
                 history,
+                fit: Default::default(),
             },
             actions,
             state: self.policy.as_ref().map(|policy| policy.state.clone()).unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 use super::View;
 use super::finding::{Finding, Severity, Topic};
+use super::said::{Said, Sentence};
 use super::sample::{Sample, ranges};
 use crate::dataset::Matrix;
 
@@ -30,23 +31,19 @@ pub(super) fn examine(samples: &[Sample]) -> Vec<Finding> {
         findings.push(Finding::new(
             Severity::Problem,
             Topic::DeadChannel,
-            "No action ever changes: nothing can be learnt about what actions do. Record with the robot being driven.",
+            Said::new(Sentence::NoActionMoves, &[]),
         ));
         return findings;
     }
     for (name, value, _) in states.iter().filter(|(_, _, still)| *still) {
-        let (severity, words) = if moves(&actions, name) {
-            let words = format!(
-                "The state of {name} stays at {value:.2} although its action moves: its sensor is dead, or it is not \
-                 connected."
-            );
-            (Severity::Problem, words)
-        } else {
-            (Severity::Warning, format!("{name} never moves: it stays at {value:.2}."))
+        let (severity, sentence) = match moves(&actions, name) {
+            true => (Severity::Problem, Sentence::StateDead),
+            false => (Severity::Warning, Sentence::NeverMoves),
         };
+        let said = Said::new(sentence, &[("channel", name), ("value", &format!("{value:.2}"))]);
         let fix = View { without: vec![name.clone()], ..View::default() };
         findings.push(
-            Finding::new(severity, Topic::DeadChannel, words)
+            Finding::new(severity, Topic::DeadChannel, said)
                 .channels(vec![name.clone()])
                 .fixed_by(fix, false),
         );
@@ -55,9 +52,9 @@ pub(super) fn examine(samples: &[Sample]) -> Vec<Finding> {
         if states.iter().any(|(n, _, still)| n == name && *still) {
             continue;
         }
-        let words = format!("The action {name} stays at {value:.2} in all episodes.");
+        let said = Said::new(Sentence::ActionStays, &[("channel", name), ("value", &format!("{value:.2}"))]);
         let mut finding =
-            Finding::new(Severity::Warning, Topic::DeadChannel, words).channels(vec![name.clone()]);
+            Finding::new(Severity::Warning, Topic::DeadChannel, said).channels(vec![name.clone()]);
         if !moves(&states, name) {
             finding = finding.fixed_by(View { without: vec![name.clone()], ..View::default() }, false);
         }
@@ -90,9 +87,10 @@ fn missing(samples: &[Sample]) -> Option<Finding> {
     if episodes.is_empty() {
         return None;
     }
-    let words = format!("Numbers of {} are missing in {} episodes.", names.join(", "), episodes.len());
+    let said =
+        Said::new(Sentence::NumbersMissing, &[("channels", &names.join(", ")), ("n", &episodes.len())]);
     let all = episodes.len() == samples.len();
     let finding =
-        Finding::new(Severity::Warning, Topic::Missing, words).channels(names).episodes(episodes.clone());
+        Finding::new(Severity::Warning, Topic::Missing, said).channels(names).episodes(episodes.clone());
     Some(if all { finding } else { finding.fixed_by(View { leave_out: episodes, ..View::default() }, false) })
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::View;
 use super::finding::{Finding, Severity, Topic};
+use super::said::{Said, Sentence};
 use super::sample::{Sample, speed, spreads};
 use crate::dataset::Matrix;
 
@@ -23,10 +24,7 @@ pub(super) fn examine(samples: &[Sample]) -> Vec<Finding> {
         findings.push(Finding::new(
             Severity::Note,
             Topic::Coverage,
-            format!(
-                "There are {} episodes: with fewer than {FEW} a model mostly learns them by heart.",
-                samples.len()
-            ),
+            Said::new(Sentence::FewEpisodes, &[("n", &samples.len()), ("few", &FEW)]),
         ));
     }
     findings.extend(standing(samples));
@@ -60,13 +58,9 @@ fn twins(samples: &[Sample]) -> Option<Finding> {
         return None;
     }
     let shown: Vec<String> = of.iter().zip(&again).take(4).map(|(a, b)| format!("{a} = {b}")).collect();
-    let words = format!(
-        "{} episodes are there twice ({}): held-out ones would be judged on what was trained.",
-        again.len(),
-        shown.join(", ")
-    );
+    let said = Said::new(Sentence::EpisodesTwice, &[("n", &again.len()), ("which", &shown.join(", "))]);
     let fix = View { leave_out: again.clone(), ..View::default() };
-    Some(Finding::new(Severity::Problem, Topic::SameEpisode, words).episodes(again).fixed_by(fix, true))
+    Some(Finding::new(Severity::Problem, Topic::SameEpisode, said).episodes(again).fixed_by(fix, true))
 }
 
 fn standing(samples: &[Sample]) -> Option<Finding> {
@@ -79,11 +73,8 @@ fn standing(samples: &[Sample]) -> Option<Finding> {
     }
     let still = speeds.iter().filter(|v| **v < 0.004).count() as f32 / speeds.len() as f32;
     (still > STANDING).then(|| {
-        let words = format!(
-            "The robot stands still {:.0} % of the time: record more movement, or cut the pauses.",
-            still * 100.0
-        );
-        Finding::new(Severity::Warning, Topic::Coverage, words)
+        let said = Said::new(Sentence::StandsStill, &[("part", &format!("{:.0}", still * 100.0))]);
+        Finding::new(Severity::Warning, Topic::Coverage, said)
     })
 }
 
@@ -109,10 +100,7 @@ fn narrow(samples: &[Sample]) -> Option<Finding> {
         }
     }
     (!crowded.is_empty()).then(|| {
-        let words = format!(
-            "{} nearly always stay in a tenth of their range: a model knows little about the rest.",
-            crowded.join(", ")
-        );
-        Finding::new(Severity::Note, Topic::Coverage, words).channels(crowded)
+        let said = Said::new(Sentence::Narrow, &[("channels", &crowded.join(", "))]);
+        Finding::new(Severity::Note, Topic::Coverage, said).channels(crowded)
     })
 }

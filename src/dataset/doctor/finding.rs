@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::View;
+use super::said::Said;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,8 +54,11 @@ pub struct Finding {
     pub severity: Severity,
     /// What it is about.
     pub topic: Topic,
-    /// What was measured and what it means: one or two sentences.
+    /// What was measured and what it means: one or two sentences, in English.
     pub words: String,
+    /// The same as a sentence that can be said in any language.
+    #[serde(default)]
+    pub said: Said,
     /// Channels that are concerned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<String>,
@@ -70,9 +74,9 @@ pub struct Finding {
 
 impl Finding {
     /// A finding about the whole dataset without a fix.
-    pub(super) fn new(severity: Severity, topic: Topic, words: impl Into<String>) -> Self {
-        let words = words.into();
-        Self { severity, topic, words, channels: vec![], episodes: vec![], fix: None, sure: false }
+    pub(super) fn new(severity: Severity, topic: Topic, said: Said) -> Self {
+        let words = said.english();
+        Self { severity, topic, words, said, channels: vec![], episodes: vec![], fix: None, sure: false }
     }
 
     pub(super) fn channels(mut self, channels: Vec<String>) -> Self {

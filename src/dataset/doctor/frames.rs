@@ -2,6 +2,7 @@
 
 use super::View;
 use super::finding::{Finding, Severity, Topic};
+use super::said::{Said, Sentence};
 use super::sample::{Sample, speed, spreads};
 
 /// Mean difference in grey levels below which two pictures are one: codecs repeat a still picture almost exactly.
@@ -52,16 +53,11 @@ fn still(samples: &[Sample]) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     if !frozen.is_empty() {
-        let words = if frozen.len() == looked {
-            "The camera shows the same picture all the time although the robot moves: it was frozen, or covered."
-                .to_owned()
-        } else {
-            format!(
-                "In {} of {looked} episodes the camera shows one picture all the time although the robot moves.",
-                frozen.len()
-            )
+        let said = match frozen.len() == looked {
+            true => Said::new(Sentence::CameraFrozen, &[]),
+            false => Said::new(Sentence::CameraFrozenSome, &[("n", &frozen.len()), ("all", &looked)]),
         };
-        let finding = Finding::new(Severity::Problem, Topic::FrozenCamera, words).episodes(frozen.clone());
+        let finding = Finding::new(Severity::Problem, Topic::FrozenCamera, said).episodes(frozen.clone());
         // Leaving out every episode would leave nothing.
         findings.push(if frozen.len() < looked {
             finding.fixed_by(View { leave_out: frozen, ..View::default() }, true)
@@ -70,13 +66,12 @@ fn still(samples: &[Sample]) -> Vec<Finding> {
         });
     }
     if !stutter.is_empty() {
-        let words = format!(
-            "In {} episodes pictures come twice while the robot moves ({repeated} of {steps} steps looked at): the \
-             camera was slower than the recording.",
-            stutter.len()
+        let said = Said::new(
+            Sentence::PicturesTwice,
+            &[("n", &stutter.len()), ("repeated", &repeated), ("steps", &steps)],
         );
         let mut finding =
-            Finding::new(Severity::Warning, Topic::RepeatedFrames, words).episodes(stutter.clone());
+            Finding::new(Severity::Warning, Topic::RepeatedFrames, said).episodes(stutter.clone());
         if stutter.len() * 2 < looked {
             finding = finding.fixed_by(View { leave_out: stutter, ..View::default() }, false);
         }
@@ -113,8 +108,8 @@ fn dropped(samples: &[Sample], fps: f64) -> Option<Finding> {
     if episodes.is_empty() {
         return None;
     }
-    let words = format!("{gaps} times a frame or more is missing, in {} episodes.", episodes.len());
-    let finding = Finding::new(Severity::Warning, Topic::DroppedFrames, words).episodes(episodes.clone());
+    let said = Said::new(Sentence::FramesMissing, &[("gaps", &gaps), ("n", &episodes.len())]);
+    let finding = Finding::new(Severity::Warning, Topic::DroppedFrames, said).episodes(episodes.clone());
     Some(if episodes.len() * 2 < samples.len() {
         finding.fixed_by(View { leave_out: episodes, ..View::default() }, false)
     } else {
@@ -146,11 +141,7 @@ fn exposure(samples: &[Sample]) -> Option<Finding> {
         }
     }
     (jumps > 0).then(|| {
-        let words = format!(
-            "The brightness of the whole picture jumps {jumps} times, in {} of the episodes looked at: fix the \
-             camera's exposure.",
-            episodes.len()
-        );
-        Finding::new(Severity::Warning, Topic::Exposure, words).episodes(episodes)
+        let said = Said::new(Sentence::BrightnessJumps, &[("jumps", &jumps), ("n", &episodes.len())]);
+        Finding::new(Severity::Warning, Topic::Exposure, said).episodes(episodes)
     })
 }

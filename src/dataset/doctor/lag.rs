@@ -2,6 +2,7 @@
 //! what the pictures show moving, at every shift.
 
 use super::finding::{Finding, Severity, Topic};
+use super::said::{Said, Sentence};
 use super::sample::{Sample, speed, spreads};
 use super::{Mode, View};
 
@@ -23,6 +24,16 @@ pub(super) struct Shift {
     pub strength: f32,
     /// Correlation without a shift.
     pub still: f32,
+}
+
+impl Shift {
+    /// A sentence about it.
+    fn said(&self, sentence: Sentence, fps: f64) -> Said {
+        let frames = self.rows.abs();
+        let ms = format!("{:.0}", f64::from(frames) / fps * 1e3);
+        let (found, still) = (format!("{:.2}", self.strength), format!("{:.2}", self.still));
+        Said::new(sentence, &[("frames", &frames), ("ms", &ms), ("found", &found), ("still", &still)])
+    }
 }
 
 /// Finds the shift `k` at which `numbers[t + k]` follows `motion[t]` best, over several episodes: each pair of lists
@@ -113,13 +124,7 @@ pub(super) fn examine(
             Finding::new(
                 Severity::Warning,
                 Topic::Lag,
-                format!(
-                    "States lie {} frames too {} for the pictures (correlation {:.2}, {:.2} as it is).",
-                    found.rows.abs(),
-                    if found.rows > 0 { "late" } else { "early" },
-                    found.strength,
-                    found.still
-                ),
+                found.said(if found.rows > 0 { Sentence::StatesLate } else { Sentence::StatesEarly }, fps),
             )
             .fixed_by(fix, found.strength > 0.5),
         );
@@ -131,31 +136,20 @@ fn about_actions(found: &Shift, fps: f64) -> Option<Finding> {
     if found.strength - found.still <= BETTER {
         return None;
     }
-    let numbers = format!("(correlation {:.2}, {:.2} as it is)", found.strength, found.still);
     let delay = -found.rows;
     if found.rows > 0 {
         // Nothing moves before it is told to.
         let fix = View { action_lag: found.rows, ..View::default() };
-        let words = format!(
-            "Actions lie {} frames too late: pictures move before the action that moves them {numbers}.",
-            found.rows
-        );
-        return Some(Finding::new(Severity::Problem, Topic::Lag, words).fixed_by(fix, found.strength > 0.45));
+        let said = found.said(Sentence::ActionsLate, fps);
+        return Some(Finding::new(Severity::Problem, Topic::Lag, said).fixed_by(fix, found.strength > 0.45));
     }
     let seconds = f64::from(delay) / fps;
     if delay > 1 && seconds > FOLLOWS {
         let fix = View { action_lag: found.rows, ..View::default() };
-        let words = format!(
-            "Pictures follow their actions only after {delay} frames ({:.0} ms): either the robot is that slow, or \
-             actions lie too early {numbers}.",
-            seconds * 1e3
-        );
-        return Some(Finding::new(Severity::Warning, Topic::Lag, words).fixed_by(fix, false));
+        let said = found.said(Sentence::FollowsSlowly, fps);
+        return Some(Finding::new(Severity::Warning, Topic::Lag, said).fixed_by(fix, false));
     }
-    (delay > 0).then(|| {
-        let words = format!("The robot follows its actions after {delay} frames ({:.0} ms).", seconds * 1e3);
-        Finding::new(Severity::Note, Topic::Lag, words)
-    })
+    (delay > 0).then(|| Finding::new(Severity::Note, Topic::Lag, found.said(Sentence::Follows, fps)))
 }
 
 #[cfg(test)]

@@ -8,11 +8,13 @@ mod coverage;
 mod finding;
 mod frames;
 mod lag;
+mod said;
 mod sample;
 mod units;
 mod view;
 
 pub use finding::{Examination, Finding, Severity, Topic};
+pub use said::{Said, Sentence};
 pub use view::{UnitFix, VIEW_FORMAT, View};
 
 use super::Dataset;
@@ -43,11 +45,11 @@ pub fn examine_while(
     let fps = set.fps();
     let mut findings = Vec::new();
     if let Some((_, reason)) = unread.first() {
-        let words = format!("{} episodes cannot be read: {reason}", unread.len());
+        let said = Said::new(Sentence::Unread, &[("n", &unread.len()), ("reason", reason)]);
         let episodes: Vec<usize> = unread.iter().map(|(index, _)| *index).collect();
         let fix = View { leave_out: episodes.clone(), ..View::default() };
         findings.push(
-            Finding::new(Severity::Problem, Topic::Unread, words)
+            Finding::new(Severity::Problem, Topic::Unread, said)
                 .episodes(episodes)
                 .fixed_by(fix, unread.len() < set.len()),
         );
@@ -61,10 +63,9 @@ pub fn examine_while(
     };
     if !known.is_empty() {
         let fix = View { relative: known.clone(), ..View::default() };
-        let words =
-            "Actions go with the change of the state and not with the state: they are changes, not targets.";
+        let said = Said::new(Sentence::Changes, &[]);
         findings
-            .push(Finding::new(Severity::Note, Topic::Relative, words).channels(known).fixed_by(fix, true));
+            .push(Finding::new(Severity::Note, Topic::Relative, said).channels(known).fixed_by(fix, true));
     }
     let mode = guessed.map_or(Mode::Absolute, |(mode, _)| mode);
     findings.extend(channels::examine(&samples));

@@ -4,6 +4,7 @@
 //! names: a model of one that is run on the other moves wrongly by up to twice, another factor for each joint.
 
 use super::finding::{Finding, Severity, Topic};
+use super::said::{Said, Sentence};
 use super::sample::{Sample, ranges, spreads};
 use super::{Mode, UnitFix, View};
 use crate::dataset::Matrix;
@@ -106,9 +107,9 @@ pub(super) fn examine(samples: &[Sample]) -> Vec<Finding> {
         .filter(|j| j.unit.is_empty() && j.least >= -5.0 && j.most <= 105.0 && j.most > 3.5)
         .collect();
     if !bare.is_empty() {
-        let words = "The gripper has no unit; its numbers fit percent.";
+        let said = Said::new(Sentence::GripperBare, &[]);
         findings.push(
-            Finding::new(Severity::Note, Topic::Unit, words)
+            Finding::new(Severity::Note, Topic::Unit, said)
                 .channels(names(&bare))
                 .fixed_by(unit_view(&bare, "%", 1.0), true),
         );
@@ -122,15 +123,17 @@ fn about_arm(arm: &[&Joint]) -> Vec<Finding> {
         let reach = |j: &Joint| j.least.abs().max(j.most.abs());
         reach(a).total_cmp(&reach(b))
     });
-    let reach = widest
-        .map_or_else(String::new, |j| format!("{} reaches from {:.1} to {:.1}", j.name, j.least, j.most));
+    let (name, least, most) = widest.map_or((String::new(), 0.0, 0.0), |j| (j.name.clone(), j.least, j.most));
     let is = |joint: &Joint, units: &[&str]| units.contains(&joint.unit.as_str());
-    let said = |units: &[&str]| -> Vec<&Joint> { arm.iter().filter(|j| is(j, units)).copied().collect() };
-    let degrees = said(&["deg", "degree", "degrees", "°"]);
-    let hundred = said(&["%", "percent", "-100..100", "normalized", "normalised"]);
-    let bare = said(&[""]);
-    let finding = |severity, joints: &[&Joint], words: String, unit: &str, factor: f32, sure: bool| {
-        Finding::new(severity, Topic::Unit, words)
+    let in_unit = |units: &[&str]| -> Vec<&Joint> { arm.iter().filter(|j| is(j, units)).copied().collect() };
+    let degrees = in_unit(&["deg", "degree", "degrees", "°"]);
+    let hundred = in_unit(&["%", "percent", "-100..100", "normalized", "normalised"]);
+    let bare = in_unit(&[""]);
+    let finding = |severity, joints: &[&Joint], sentence, unit: &str, factor: f32, sure: bool| {
+        let (least, most) = (format!("{least:.1}"), format!("{most:.1}"));
+        let values: [(&str, &dyn std::fmt::Display); 4] =
+            [("joint", &name), ("least", &least), ("most", &most), ("hundred", &HUNDRED)];
+        Finding::new(severity, Topic::Unit, Said::new(sentence, &values))
             .channels(names(joints))
             .fixed_by(unit_view(joints, unit, factor), sure)
     };
@@ -138,49 +141,43 @@ fn about_arm(arm: &[&Joint]) -> Vec<Finding> {
     match guess {
         Guess::Degrees => {
             if !hundred.is_empty() {
-                let words = format!("The joints are said to be {HUNDRED}, but {reach}: these are degrees.");
-                out.push(finding(Severity::Problem, &hundred, words, "deg", 1.0, true));
+                let sentence = Sentence::NotHundred;
+                out.push(finding(Severity::Problem, &hundred, sentence, "deg", 1.0, true));
             }
             if !bare.is_empty() {
-                let words = format!("The joints have no unit; {reach}: these are degrees.");
-                out.push(finding(Severity::Note, &bare, words, "deg", 1.0, true));
+                let sentence = Sentence::BareDegrees;
+                out.push(finding(Severity::Note, &bare, sentence, "deg", 1.0, true));
             }
         }
         Guess::Hundred => {
             if !degrees.is_empty() {
-                let words = format!(
-                    "The joints are said to be degrees, but stop at exactly 100 ({reach}): these look like {HUNDRED}, \
-                     LeRobot's scale of a calibrated joint."
-                );
-                out.push(finding(Severity::Problem, &degrees, words, HUNDRED, 1.0, false));
+                let sentence = Sentence::NotDegrees;
+                out.push(finding(Severity::Problem, &degrees, sentence, HUNDRED, 1.0, false));
             }
             if !bare.is_empty() {
-                let words = format!(
-                    "The joints have no unit; they stop at exactly 100 ({reach}): this is {HUNDRED}."
-                );
-                out.push(finding(Severity::Warning, &bare, words, HUNDRED, 1.0, true));
+                let sentence = Sentence::BareHundred;
+                out.push(finding(Severity::Warning, &bare, sentence, HUNDRED, 1.0, true));
             }
         }
         Guess::Radians => {
             let wrong: Vec<&Joint> = degrees.into_iter().chain(hundred).collect();
             if !wrong.is_empty() {
-                let words =
-                    format!("The joints move too little for their unit ({reach}): these look like radians.");
+                let sentence = Sentence::NotUnitRadians;
                 out.push(finding(
                     Severity::Problem,
                     &wrong,
-                    words,
+                    sentence,
                     "deg",
                     180.0 / std::f32::consts::PI,
                     false,
                 ));
             }
             if !bare.is_empty() {
-                let words = format!("The joints have no unit; {reach}: these look like radians.");
+                let sentence = Sentence::BareRadians;
                 out.push(finding(
                     Severity::Warning,
                     &bare,
-                    words,
+                    sentence,
                     "deg",
                     180.0 / std::f32::consts::PI,
                     false,
@@ -189,11 +186,8 @@ fn about_arm(arm: &[&Joint]) -> Vec<Finding> {
         }
         Guess::Either => {
             if !bare.is_empty() {
-                let words = format!(
-                    "The joints have no unit, and {reach}: degrees or {HUNDRED}. LeRobot wrote {HUNDRED} up to 0.3 and \
-                     degrees since 0.4; say which."
-                );
-                out.push(finding(Severity::Warning, &bare, words, "deg", 1.0, false));
+                let sentence = Sentence::BareEither;
+                out.push(finding(Severity::Warning, &bare, sentence, "deg", 1.0, false));
             }
         }
     }

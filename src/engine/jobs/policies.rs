@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use forerun_models::Frame;
 use forerun_models::policy::{Kind, Policy};
 use serde_json::{Value, json};
 
@@ -18,9 +19,9 @@ use crate::engine::specs::{
 };
 use crate::failure::Failure;
 use crate::policy::{
-    AgentSettings, BestOf, EvaluateSettings, ExperienceSettings, Mind, PolicyMind, PolicySettings,
-    PolicyStage, TwinFrame, TwinSettings, Venue, Yardstick, evaluate, imagine_experience, load_policy, rank,
-    save_score, start, twin,
+    AgentSettings, Deciding, EvaluateSettings, ExperienceSettings, Mind, Pace, Parts, PolicySettings,
+    PolicyStage, StoppableModel, TwinFrame, TwinSettings, Venue, Yardstick, evaluate, imagine_experience,
+    load_policy, measure, rank, save_score, start, twin,
 };
 use crate::train::{Budget, TrainError};
 use crate::world::{Look, TaskName};
@@ -60,12 +61,12 @@ fn task(name: Option<&str>) -> Result<Option<TaskName>, Failure> {
 /// See [`start`].
 pub fn train_policy(context: &JobContext, spec: &PolicyTrainSpec) -> Result<String, JobEnd> {
     let name = spec.out.file_name().map_or_else(|| "policy".into(), |n| n.to_string_lossy().into_owned());
+    let kind = if spec.goal { Kind::Goal } else { Kind::Direct };
     let settings = PolicySettings {
         name,
         size: spec.size.clone(),
-        kind: if spec.goal { Kind::Goal } else { Kind::Direct },
         snapshots: spec.snapshots,
-        ..PolicySettings::default()
+        ..PolicySettings::shipped(kind)
     };
     learn(context, settings, &spec.datasets, &spec.out, spec.from.as_deref(), spec)?;
     Ok(format!("{} is learnt", spec.out.display()))
@@ -117,30 +118,50 @@ fn learn(
     }
 }
 
-/// A policy by itself, or one whose chunks are tried in a model first.
-fn mind<'m>(
-    policy: &'m Policy,
-    ahead: Option<(&'m dyn WorldModel, usize)>,
-    seed: u64,
-) -> Result<Box<dyn Mind + 'm>, Failure> {
-    Ok(match ahead {
-        Some((model, n)) => Box::new(BestOf::new(policy, model, n, 1, 1, 1.0, seed)?),
-        None => Box::new(PolicyMind { policy, seed, temperature: 0.0 }),
-    })
+/// What acts in an episode, loaded: a policy, a world model to look ahead in, or both.
+struct Acting {
+    how: Deciding,
+    policy: Option<Policy>,
+    model: Option<Arc<Loaded>>,
 }
 
-fn direct(policy: &Policy) -> Result<(), Failure> {
-    if policy.network().config().kind == Kind::Goal {
-        return Err(Failure::new(
-            "This policy goes for pictures, and here nothing says for which.",
-            "Evaluate it on the command line with --subgoals: a world model imagines them from the words.",
-        ));
+impl Acting {
+    fn load(tools: &Tools, policy: Option<&Path>, model: &str, how: Deciding) -> Result<Self, Failure> {
+        let policy = policy.map(load_policy).transpose()?;
+        // Said before a world model is loaded for nothing.
+        how.check(policy.as_ref().map(|policy| policy.network().config().kind))?;
+        let model = if how.looks_ahead() { Some(tools.models.get(model, "cpu")?) } else { None };
+        Ok(Self { how, policy, model })
     }
-    Ok(())
+
+    /// Actions a second; the virtual world's own where nothing says.
+    fn fps(&self) -> u32 {
+        let own = self.policy.as_ref().map(Policy::contract);
+        let rate = own.or(self.model.as_ref().map(|loaded| loaded.model.contract()));
+        rate.map_or(10, |contract| contract.frame.rate_hz.round() as u32)
+    }
+
+    fn mind<'m>(
+        &'m self,
+        model: Option<&'m StoppableModel<'m>>,
+        seed: u64,
+    ) -> Result<Box<dyn Mind + 'm>, Failure> {
+        let model = model.map(|model| model as &dyn WorldModel);
+        let parts = Parts { policy: self.policy.as_ref(), model, temperature: None, refine: 1 };
+        self.how.mind(&parts, seed)
+    }
+
+    fn about(&self, folder: Option<&Path>) -> Value {
+        self.policy.as_ref().map_or(
+            Value::Null,
+            |policy| json!({ "name": policy.contract().name, "folder": folder, "sha256": policy.sha256() }),
+        )
+    }
 }
 
-/// How often a policy succeeds, beside doing nothing, acting at random and the scripted expert. The numbers come as one
-/// [`Event::Report`], and are kept in the policy's scorecard.
+/// How often a policy succeeds, beside doing nothing, acting at random and the scripted expert. How long it will take
+/// comes first, measured; with `measure` nothing follows. The numbers come as one [`Event::Report`], and are kept in the
+/// policy's scorecard.
 ///
 /// # Errors
 /// A policy, model or place that cannot be used, settings out of range.
@@ -150,57 +171,92 @@ pub fn evaluate_policy(
     spec: &PolicyEvaluateSpec,
 ) -> Result<String, JobEnd> {
     context.progress(0, 1, "loading");
-    let policy = load_policy(&spec.policy)?;
-    direct(&policy)?;
     let inside = match spec.place.split_once(':') {
         Some(("world", "tabletop")) => None,
-        Some(("model", model)) => Some(tools.models.get(model, "cpu")?),
+        Some(("model", model)) => Some(model),
         _ => {
             let what = format!("{} is no place.", spec.place);
             return Err(Failure::new(what, "Use world:tabletop, or model: and a model.").into());
         }
     };
-    let ahead =
-        spec.best_of.map(|n| tools.models.get(&spec.with, "cpu").map(|loaded| (loaded, n))).transpose()?;
+    let acting = Acting::load(tools, spec.policy.as_deref(), &spec.with, spec.how)?;
+    let inside = inside.map(|model| tools.models.get(model, "cpu")).transpose()?;
     let settings = EvaluateSettings {
         task: task(spec.task.as_deref())?,
         look: look(&spec.look)?,
         episodes: spec.episodes,
         seed: spec.seed,
         steps: spec.steps,
-        fps: policy.contract().frame.rate_hz.round() as u32,
+        fps: acting.fps(),
         ..EvaluateSettings::default()
     };
-    let minds = |seed: u64| -> Result<Box<dyn Mind + '_>, Failure> {
-        mind(&policy, ahead.as_ref().map(|(loaded, n)| (loaded.model.as_ref(), *n)), seed)
-    };
-    let venue = match &inside {
-        Some(loaded) => Venue::Model(loaded.model.as_ref()),
-        None => Venue::World,
-    };
-    let name = spec.best_of.map_or("policy".to_owned(), |n| format!("best of {n}"));
-    let told = |done: usize, all: usize| context.progress(done as u64, all as u64, "trying episodes");
     let cancel = context.cancel.flag();
-    let found = evaluate(venue, &name, Some(&minds), &Yardstick::ALL, &settings, &told, cancel)
-        .map_err(|failure| ended(context, failure))?;
+    let ahead = acting.model.as_ref().map(|loaded| StoppableModel::new(loaded.model.as_ref(), cancel));
+    let place = inside.as_ref().map(|loaded| StoppableModel::new(loaded.model.as_ref(), cancel));
+    let minds = |seed: u64| -> Result<Box<dyn Mind + '_>, Failure> { acting.mind(ahead.as_ref(), seed) };
+    let venue = place.as_ref().map_or(Venue::World, |model| Venue::Model(model));
+    let stopped = |failure| ended(context, failure);
+    context.progress(0, 1, "measuring");
+    let (period, many) = (spec.how.period(), Yardstick::ALL.len());
+    let pace = measure(venue, &minds, period, many, &settings, cancel).map_err(stopped)?;
+    report(context, json!({ "stage": "pace", "pace": pace, "episodes": settings.episodes }));
+    if spec.measure {
+        return Ok(format!("{:.0} s at most", pace.seconds));
+    }
+    let told = Telling::new(context, pace, settings.episodes, many);
+    let name = spec.how.name();
+    let found =
+        evaluate(venue, &name, Some(&minds), &Yardstick::ALL, &settings, &|done, _| told.over(done), cancel)
+            .map_err(stopped)?;
     let mut value = found.value();
     if let Value::Object(object) = &mut value {
         object.insert("stage".into(), "evaluated".into());
         object.insert("order".into(), found.actors.iter().map(|(name, _, _)| name.clone()).collect());
-        object.insert(
-            "policy".into(),
-            json!({ "name": policy.contract().name, "folder": spec.policy, "sha256": policy.sha256() }),
-        );
-        object.insert("with".into(), about(ahead.as_ref().map(|(loaded, _)| loaded).or(inside.as_ref())));
+        object.insert("policy".into(), acting.about(spec.policy.as_deref()));
+        object.insert("how".into(), serde_json::to_value(spec.how).unwrap_or_default());
+        object.insert("with".into(), about(acting.model.as_ref().or(inside.as_ref())));
     }
-    save_score(&spec.policy, &value)?;
+    if let Some(folder) = &spec.policy {
+        save_score(folder, &value)?;
+    }
     report(context, value);
     let line = found.lines().into_iter().nth(1).unwrap_or_default();
     Ok(line.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
+/// The progress of an evaluation in measured time: the agent's episodes come first and last longest, so that counting
+/// episodes would promise far too much time to come.
+struct Telling<'c> {
+    context: &'c JobContext,
+    pace: Pace,
+    episodes: usize,
+    total: u64,
+}
+
+impl<'c> Telling<'c> {
+    const WHAT: &'static str = "trying episodes";
+
+    fn new(context: &'c JobContext, pace: Pace, episodes: usize, yardsticks: usize) -> Self {
+        let each = pace.agent_ms + yardsticks as f64 * pace.yardstick_ms;
+        let total = ((episodes as f64 * each) as u64).max(1);
+        context.progress(0, total, Self::WHAT);
+        let seconds_left = Some(pace.seconds as f32);
+        let what = Self::WHAT.to_owned();
+        context.send(Event::Progress { job: context.job, done: 0, total, seconds_left, what }, Vec::new());
+        Self { context, pace, episodes, total }
+    }
+
+    fn over(&self, done: usize) {
+        let own = done.min(self.episodes) as f64 * self.pace.agent_ms;
+        let others = done.saturating_sub(self.episodes) as f64 * self.pace.yardstick_ms;
+        self.context.progress(((own + others) as u64).min(self.total), self.total, Self::WHAT);
+    }
+}
+
 fn about(model: Option<&Arc<Loaded>>) -> Value {
-    model.map_or(Value::Null, |loaded| json!({ "name": loaded.info.name, "sha256": loaded.info.sha256 }))
+    model.map_or(Value::Null, |loaded| {
+        json!({ "name": loaded.info.name, "sha256": loaded.info.sha256, "folder": loaded.info.folder })
+    })
 }
 
 /// One round of imagined experience: the policy acts in the model, and what surely succeeds there is learnt along with
@@ -249,8 +305,7 @@ pub fn improve_policy(
     }
     let settings = PolicySettings {
         name: format!("{}, improved", policy.contract().name),
-        kind: policy.network().config().kind,
-        ..PolicySettings::default()
+        ..PolicySettings::shipped(policy.network().config().kind)
     };
     let training =
         PolicyTrainSpec { minutes: spec.minutes, iterations: spec.iterations, ..PolicyTrainSpec::default() };
@@ -274,7 +329,7 @@ pub fn rank_policies(tools: &Tools, context: &JobContext, spec: &PolicyRankSpec)
     for folder in &folders {
         context.check()?;
         let policy = load_policy(folder)?;
-        direct(&policy)?;
+        Deciding::Alone.check(Some(policy.network().config().kind))?;
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
         policies.push((name, policy));
     }
@@ -308,29 +363,41 @@ fn snapshots(policy: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// One episode in physics (seed 0 of [`Event::FutureFrame`]) and in imagination (seed 1); readings are `progress` and
-/// `success`. How it ended comes as one [`Event::Report`].
+/// One episode in physics (seed 0 of [`Event::FutureFrame`]) and in imagination (seed 1), with what the agent goes for
+/// (seed 2); readings are `progress` and `success`. How it ended comes as one [`Event::Report`].
 ///
 /// # Errors
 /// See [`twin`].
 pub fn twin_episode(tools: &Tools, context: &JobContext, spec: &PolicyTwinSpec) -> Result<String, JobEnd> {
     context.progress(0, 1, "loading");
-    let policy = load_policy(&spec.policy)?;
-    direct(&policy)?;
+    let acting = Acting::load(tools, spec.policy.as_deref(), &spec.model, spec.how)?;
     let loaded = tools.models.get(&spec.model, "cpu")?;
-    let model = loaded.model.as_ref();
+    let model = StoppableModel::new(loaded.model.as_ref(), context.cancel.flag());
     let settings = TwinSettings {
         task: task(spec.task.as_deref())?,
         look: look(&spec.look)?,
         seed: spec.seed,
         steps: spec.steps.clamp(1, 10_000),
-        fps: policy.contract().frame.rate_hz.round() as u32,
+        fps: acting.fps(),
         agent: AgentSettings::default(),
         refine: 1,
         in_model: spec.in_model,
     };
     let all = settings.steps as u64;
+    let mut shown: Option<Frame> = None;
     let mut watch = |found: TwinFrame<'_>| {
+        if let Some(goal) = found.goal.filter(|goal| shown.as_ref() != Some(goal)) {
+            let event = Event::FutureFrame {
+                job: context.job,
+                seed: 2,
+                index: found.index.saturating_sub(1),
+                width: goal.width,
+                height: goal.height,
+                reading: Reading::default(),
+            };
+            context.send(event, vec![goal.data.clone()]);
+            shown = Some(goal.clone());
+        }
         let sides = [(found.world, found.world_verdict), (found.model, found.model_verdict)];
         for (seed, (frame, verdict)) in sides.into_iter().enumerate() {
             let success = if verdict.success { 1.0 } else { 0.0 };
@@ -347,13 +414,13 @@ pub fn twin_episode(tools: &Tools, context: &JobContext, spec: &PolicyTwinSpec) 
         }
         context.progress(found.index as u64, all, "acting in both places");
     };
-    let mind = mind(&policy, spec.best_of.map(|n| (model, n)), spec.seed)?;
-    let found = twin(mind, model, &settings, &mut watch, context.cancel.flag())
+    let mind = acting.mind(Some(&model), spec.seed)?;
+    let found = twin(mind, &model, &settings, &mut watch, context.cancel.flag())
         .map_err(|failure| ended(context, failure))?;
     let summary = format!("{}: {} steps", found.prompt, found.steps);
     let value = json!({
         "stage": "twin", "prompt": found.prompt, "rules": found.rules, "world": found.world, "model": found.model,
-        "steps": found.steps, "seed": spec.seed, "dataset": spec.out, "with": about(Some(&loaded)),
+        "steps": found.steps, "seed": spec.seed, "how": spec.how, "dataset": spec.out, "with": about(Some(&loaded)),
     });
     if let Some(out) = &spec.out {
         found.save(out)?;

@@ -45,7 +45,13 @@ pub fn post_train(context: &JobContext, spec: &PostTrainSpec) -> Result<String, 
         out: spec.out.clone(),
         budget,
         resume: spec.resume,
-        wishes: Wishes { method: spec.method, views, replay: spec.replay, ..Wishes::default() },
+        wishes: Wishes {
+            method: spec.method,
+            views,
+            replay: spec.replay,
+            fit: spec.fit,
+            ..Wishes::default()
+        },
         measure_seconds: if matches!(budget, Budget::Minutes(_)) { MEASURE } else { 0.0 },
         device: device::open_or_cpu(&spec.device)?,
     };

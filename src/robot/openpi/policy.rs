@@ -8,7 +8,7 @@ use super::array::Array;
 use super::msgpack::Value;
 use super::server::{Service, Session};
 use crate::Frame;
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_for;
 
 /// A policy that is served.
 pub struct PolicyService {
@@ -134,7 +134,7 @@ impl Session for Conversation {
         let mut parts = Vec::new();
         flat(observation, "", &mut parts);
         let seen = picture(&parts)?;
-        let now = fit(&seen, contract.frame.width, contract.frame.height).map_err(|e| e.text())?.frame;
+        let now = fit_for(&seen, &contract.frame).map_err(|e| e.text())?.frame;
         let named = |c: &forerun_models::Channel| format!("{} in {}", c.name, c.unit);
         let names = contract.state.iter().map(named).collect::<Vec<_>>().join(", ");
         let state = state(&parts, contract.state.len(), &names)?;

@@ -6,8 +6,10 @@
 //! | `replay` | its actions beside those of recorded episodes |
 //! | `rehearse` | it acts inside the world model |
 //! | `pilot` | it watches or moves the arm through the agent |
-//! | `record` | episodes of real runs, crash-safe, as a dataset |
+//! | `engine_brain` | a policy that thinks in an engine's process |
+//! | `record` | episodes of a robot, crash-safe, as a dataset |
 
+pub mod engine_brain;
 pub mod pilot;
 pub mod record;
 pub mod rehearse;
@@ -16,6 +18,7 @@ pub mod replay;
 use std::path::{Path, PathBuf};
 
 use forerun_models::policy::Policy;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::bundle::{Bundle, Manifest, Progress, Stage, Store};
@@ -23,7 +26,7 @@ use super::file::RobotFile;
 use crate::failure::Failure;
 
 /// How a stage ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Whether it counts.
     pub clean: bool,

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::Outcome;
 use super::record::Recorder;
 use crate::Frame;
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_for;
 use crate::failure::Failure;
 use crate::robot::agent::cameras::from_base64;
 use crate::robot::agent::protocol::{AgentView, Ask, Tell};
@@ -42,19 +42,56 @@ pub trait Brain: Send {
     fn chunk(&mut self, seen: &Frame, state: &[f32]) -> Result<Vec<Vec<f64>>, String>;
 }
 
-/// A policy folder as a brain.
-pub struct PolicyBrain<'p> {
-    policy: &'p Policy,
-    prompt: Option<String>,
+/// What a policy remembers of a task.
+#[derive(Default)]
+pub struct Memory {
     start: Option<Frame>,
     before: Option<Frame>,
     plans: u64,
 }
 
+impl Memory {
+    /// A task begins: what is seen next is its start.
+    pub fn begin(&mut self) {
+        (self.start, self.before) = (None, None);
+    }
+
+    /// The policy's mean chunk for what is seen.
+    ///
+    /// # Errors
+    /// A broken picture, a policy that fails; in words.
+    pub fn chunk(
+        &mut self,
+        policy: &Policy,
+        prompt: Option<&str>,
+        seen: &Frame,
+        state: &[f32],
+    ) -> Result<Vec<Vec<f64>>, String> {
+        let now = fit_for(seen, &policy.contract().frame).map_err(|e| e.text())?.frame;
+        let start = self.start.get_or_insert_with(|| now.clone());
+        let before = self.before.as_ref().unwrap_or(&now);
+        let (before, start) = (Some(before), Some(&*start));
+        let moment = Seen { now: &now, before, start, goal: None, state, prompt };
+        let draw = Draw { number: self.plans, ..Draw::MEAN };
+        let mut chunks = policy.plan(&[moment], &[vec![draw]]).map_err(|e| e.to_string())?;
+        self.plans += 1;
+        self.before = Some(now);
+        let chunk = chunks.pop().and_then(|mut of| of.pop()).ok_or("the policy gave no actions")?;
+        Ok(chunk.iter().map(|row| row.iter().map(|v| f64::from(*v)).collect()).collect())
+    }
+}
+
+/// A policy folder as a brain.
+pub struct PolicyBrain<'p> {
+    policy: &'p Policy,
+    prompt: Option<String>,
+    memory: Memory,
+}
+
 impl<'p> PolicyBrain<'p> {
     /// A policy that was told this.
     pub fn new(policy: &'p Policy, prompt: Option<String>) -> Self {
-        Self { policy, prompt, start: None, before: None, plans: 0 }
+        Self { policy, prompt, memory: Memory::default() }
     }
 }
 
@@ -72,28 +109,11 @@ impl Brain for PolicyBrain<'_> {
     }
 
     fn begin(&mut self) {
-        (self.start, self.before) = (None, None);
+        self.memory.begin();
     }
 
     fn chunk(&mut self, seen: &Frame, state: &[f32]) -> Result<Vec<Vec<f64>>, String> {
-        let spec = &self.policy.contract().frame;
-        let now = fit(seen, spec.width, spec.height).map_err(|e| e.text())?.frame;
-        let start = self.start.get_or_insert_with(|| now.clone());
-        let before = self.before.as_ref().unwrap_or(&now);
-        let moment = Seen {
-            now: &now,
-            before: Some(before),
-            start: Some(start),
-            goal: None,
-            state,
-            prompt: self.prompt.as_deref(),
-        };
-        let draw = Draw { number: self.plans, ..Draw::MEAN };
-        let mut chunks = self.policy.plan(&[moment], &[vec![draw]]).map_err(|e| e.to_string())?;
-        self.plans += 1;
-        self.before = Some(now);
-        let chunk = chunks.pop().and_then(|mut of| of.pop()).ok_or("the policy gave no actions")?;
-        Ok(chunk.iter().map(|row| row.iter().map(|v| f64::from(*v)).collect()).collect())
+        self.memory.chunk(self.policy, self.prompt.as_deref(), seen, state)
     }
 }
 

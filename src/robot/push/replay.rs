@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Outcome;
 use crate::dataset::{Dataset, Matrix};
-use crate::engine::fit::fit;
+use crate::engine::fit::fit_for;
 use crate::failure::Failure;
 
 /// Which moments are looked at.
@@ -76,7 +76,7 @@ pub fn replay(
             let t = k * length / settings.moments.max(1);
             let frame = |t: usize| -> Result<crate::Frame, Failure> {
                 let frame = set.frame(&camera, meta.index, t).map_err(Failure::from_error)?;
-                Ok(fit(&frame, contract.frame.width, contract.frame.height)?.frame)
+                Ok(fit_for(&frame, &contract.frame)?.frame)
             };
             let (start, before, now) = (frame(0)?, frame(t.saturating_sub(1))?, frame(t)?);
             let state = match stood {

@@ -179,7 +179,7 @@ mod tests {
             format: 1,
             name: "base".into(),
             family: "dreamer".into(),
-            frame: FrameSpec { width: 32, height: 32, rate_hz: 10.0, history: 8 },
+            frame: FrameSpec { width: 32, height: 32, rate_hz: 10.0, history: 8, fit: Default::default() },
             actions: joints.clone(),
             state: joints,
             text: false,

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use forerun_models::dreamer::Config;
-use forerun_models::{Channel, ChannelMode, Contract};
+use forerun_models::{Channel, ChannelMode, Contract, Fit};
 
 use super::body::{Body, PARKED};
 use crate::dataset::Dataset;
 use crate::dataset::doctor::View;
-use crate::engine::fit::fit;
+use crate::engine::fit::{fit, fit_as};
 use crate::train::load::{Intake, describe, episode};
 use crate::train::{Channels, Episode, Library, TrainError, episode_of};
 use crate::world::{self, Behaviour, EpisodeSettings, JOINT_NAMES, SceneDistribution};
@@ -129,7 +129,8 @@ impl Sources {
         self.sets.iter().map(|set| set.tasks().len()).sum()
     }
 
-    /// Reads everything. `replay`: episodes of the base's own world, and the share of clips that they get.
+    /// Reads everything. `replay`: episodes of the base's own world, and the share of clips that they get; `fit`: how
+    /// pictures of another shape become the model's.
     ///
     /// # Errors
     /// No episode that can be trained on; [`TrainError::Cancelled`].
@@ -141,6 +142,7 @@ impl Sources {
         held_out: usize,
         only: Option<(usize, usize)>,
         replay: (usize, f32),
+        fit: Fit,
         progress: &mut dyn FnMut(usize, usize),
         cancel: &AtomicBool,
     ) -> Result<Loaded, TrainError> {
@@ -152,7 +154,7 @@ impl Sources {
         let mut done = 0;
         for (set, view) in self.sets.iter().zip(&self.views) {
             sha256.push(set.sha256().map_err(data)?);
-            let intake = Intake { view: view.clone(), stride: self.stride, may_lack: true };
+            let intake = Intake { view: view.clone(), stride: self.stride, may_lack: true, fit };
             let keep = held_out.min(set.len() / 4).max(usize::from(set.len() > 1));
             for (place, meta) in set.episodes().iter().enumerate() {
                 stop(cancel)?;
@@ -174,7 +176,7 @@ impl Sources {
                 }
                 progress(done, all);
             }
-            notes.extend(self.shape_note(set, view, config));
+            notes.extend(self.shape_note(set, view, config, fit));
         }
         let mut prompts: Vec<String> = train.iter().chain(&kept).filter_map(|e| e.prompt.clone()).collect();
         prompts.sort();
@@ -224,11 +226,11 @@ impl Sources {
     }
 
     /// What becomes of the pictures' shape.
-    fn shape_note(&self, set: &Dataset, view: &View, config: &Config) -> Option<String> {
+    fn shape_note(&self, set: &Dataset, view: &View, config: &Config, how: Fit) -> Option<String> {
         let camera =
             set.cameras().iter().find(|camera| camera.key == view.camera).or_else(|| set.main_camera())?;
         let blank = forerun_models::Frame::filled(camera.width, camera.height, [0; 3]);
-        let note = fit(&blank, config.image_width, config.image_height).ok()?.note;
+        let note = fit_as(&blank, config.image_width, config.image_height, how).ok()?.note;
         (!note.is_empty()).then(|| format!("{}: pictures are {note}", camera.key))
     }
 }

@@ -125,6 +125,7 @@ pub fn post_train(
         episodes: sources.episodes(),
         same_body: !body.plan.new_body,
         can_replay: can_replay(&base.contract),
+        fit: base.contract.frame.fit,
         affordable,
         iterations: match request.budget {
             Budget::Iterations(iterations) => Some(iterations),
@@ -148,6 +149,7 @@ pub fn post_train(
         settings.train.held_out,
         settings.episodes,
         (settings.replay_episodes, settings.replay_share),
+        settings.fit,
         &mut |done, all| watch(PostStage::Loading { done, all }),
         cancel,
     )?;
@@ -280,7 +282,7 @@ fn contract_of(
     };
     Contract {
         name: settings.train.name.clone(),
-        frame: FrameSpec { rate_hz: sources.rate_hz, ..old.frame.clone() },
+        frame: FrameSpec { rate_hz: sources.rate_hz, fit: settings.fit, ..old.frame.clone() },
         actions: own(&body.channels.actions, body.actions),
         state: own(&body.channels.state, body.state),
         text: base.config.text_width > 0 && !words.is_empty(),

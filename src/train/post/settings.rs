@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use forerun_models::Fit;
 use forerun_models::dreamer::WeightFormat;
 use forerun_models::dreamer::lora::LoraTargets;
 use forerun_models::optim::Schedule;
@@ -42,6 +43,8 @@ pub struct Wishes {
     pub episodes: Option<(usize, usize)>,
     /// Corrections and camera, one for each dataset; missing ones change nothing.
     pub views: Vec<View>,
+    /// How pictures of another shape become the model's; as the base's own were when `None`.
+    pub fit: Option<Fit>,
     /// Judgements over the whole run.
     pub judgements: Option<usize>,
     /// Leave the data as it is, also where the doctor has no doubt.
@@ -67,6 +70,8 @@ pub struct Size {
     pub same_body: bool,
     /// Whether the base's own world can be replayed.
     pub can_replay: bool,
+    /// How the base's own pictures were fitted.
+    pub fit: Fit,
     /// Frames that the time allows to train on; `None` for a number of iterations.
     pub affordable: Option<f64>,
     /// Iterations, where they were asked for.
@@ -101,6 +106,9 @@ pub struct PostSettings {
     /// First and last episode to train on; all when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub episodes: Option<(usize, usize)>,
+    /// How pictures of another shape become the model's.
+    #[serde(default)]
+    pub fit: Fit,
     /// Clips, rates and weights, as for training from nothing.
     pub train: TrainSettings,
     /// Corrections of each dataset.
@@ -188,6 +196,7 @@ impl PostSettings {
             windows: 16,
             keep: 3,
             episodes: wishes.episodes,
+            fit: wishes.fit.unwrap_or(size.fit),
             train,
             views: wishes.views.clone(),
         }
@@ -228,7 +237,8 @@ mod tests {
 
     fn size(frames: usize, affordable: Option<f64>) -> Size {
         let (prompts, episodes, same_body, can_replay, iterations) = (5, 40, true, true, None);
-        Size { frames, prompts, episodes, same_body, can_replay, affordable, iterations }
+        let fit = Fit::Crop;
+        Size { frames, prompts, episodes, same_body, can_replay, fit, affordable, iterations }
     }
 
     #[test]
@@ -253,6 +263,16 @@ mod tests {
         let none = Size { can_replay: false, ..size(5000, None) };
         let chosen = PostSettings::choose(&Wishes::default(), &none, "", "m");
         assert_eq!((chosen.replay_episodes, chosen.replay_share), (0, 0.0));
+    }
+
+    #[test]
+    fn pictures_are_fitted_as_the_bases_were_unless_somebody_chooses() {
+        let of = |fit: Option<Fit>, base: Fit| {
+            let wishes = Wishes { fit, ..Wishes::default() };
+            PostSettings::choose(&wishes, &Size { fit: base, ..size(5000, None) }, "", "m").fit
+        };
+        assert_eq!((of(None, Fit::Crop), of(None, Fit::Bars)), (Fit::Crop, Fit::Bars));
+        assert_eq!(of(Some(Fit::Bars), Fit::Crop), Fit::Bars);
     }
 
     #[test]

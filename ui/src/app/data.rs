@@ -40,7 +40,14 @@ impl Studio {
         if !matches!(self.view.screen, Screen::Data | Screen::Train | Screen::Policy) {
             return;
         }
-        if self.data.entries.is_none() && !self.data.listing {
+        let saved = self.robot.saved();
+        let new = self.robot_view.listed_saved != saved;
+        if (self.data.entries.is_none() || new) && !self.data.listing {
+            self.robot_view.listed_saved = saved;
+            if new {
+                // The index of what is shown may have grown.
+                self.data.asked = None;
+            }
             self.list_datasets();
         }
         if self.view.screen != Screen::Data {
@@ -264,6 +271,10 @@ impl Studio {
             Command::RecordData => {
                 self.show(Screen::Data);
                 self.sheet = Some(Sheet::Record(RecordForm::default()));
+            }
+            Command::RecordRobot => {
+                self.show(Screen::Data);
+                self.robot_view.recording = !self.robot_view.recording;
             }
             Command::ExamineData => self.examine(),
             Command::MendData => {

@@ -55,7 +55,7 @@ impl Studio {
                 if let Some(run) = self.runs.of_job(job) {
                     run.put(seed, index, frame, reading);
                 } else if !self.haunted(job, index, &frame) {
-                    self.policy_frame(job, seed, frame, &reading);
+                    self.policy_frame(job, seed, index, frame, &reading);
                 }
             }
             Event::FuturePreview { job, seed, done, total, parts } => {

@@ -124,6 +124,14 @@ impl Studio {
         self.project.folder().join("datasets").join("robot")
     }
 
+    /// The dataset that episodes which a person shows go into.
+    pub fn shown_dataset(&self) -> std::path::PathBuf {
+        match self.robot_view.dataset.trim() {
+            "" => self.robot_dataset(),
+            name => self.project.folder().join("datasets").join(name),
+        }
+    }
+
     /// The job has ended. One that failed ends the wish for it, or it would fail again and again.
     pub(super) fn ghost_ended(&mut self, well: bool) {
         self.ghost.job = None;

@@ -490,7 +490,9 @@ impl Studio {
         });
         if pressed {
             self.robot.wish(crate::robot::Wish::Stop("the keyboard"));
-        } else if self.view.screen == Screen::Robot {
+        } else if self.view.screen == Screen::Robot
+            || (self.view.screen == Screen::Data && self.robot_view.recording)
+        {
             screens::robot::teleop::by_keys(self, ctx, typing);
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use forerun::Frame;
 use forerun::engine::protocol::{
-    JobId, PolicyEvaluateSpec, PolicyImproveSpec, PolicyRankSpec, PolicyTrainSpec, PolicyTwinSpec, Reading,
-    Request,
+    JobId, ModelInfo, PolicyEvaluateSpec, PolicyImproveSpec, PolicyRankSpec, PolicyTrainSpec, PolicyTwinSpec,
+    Reading, Request,
 };
 
 use super::Studio;
@@ -17,7 +17,7 @@ use crate::jobs::Kind;
 use crate::log::Level;
 use crate::message::Message;
 use crate::policy::{
-    Evaluation, Learning, Line, Policies, PolicyEntry, PolicyJob, PolicyPart, PolicyWish, Twins, list,
+    Evaluation, Learning, Line, Policies, PolicyEntry, PolicyJob, PolicyPart, PolicyWish, Twins, Way, list,
 };
 use crate::project::run_name;
 use crate::screens::Screen;
@@ -28,7 +28,7 @@ const MOST_LINES: usize = 4000;
 
 impl Studio {
     /// The world model that policies are tried in.
-    pub fn policy_model(&self) -> Option<&forerun::engine::protocol::ModelInfo> {
+    pub fn policy_model(&self) -> Option<&ModelInfo> {
         let wanted = &self.policy.model;
         let models = || self.models.iter().flatten();
         models()
@@ -48,7 +48,10 @@ impl Studio {
         let wish = match self.policy.name.trim() {
             "" => match (self.policy.part, self.policy_entry()) {
                 (PolicyPart::Improve, Some(entry)) => format!("{}-improved", entry.name),
-                _ => self.policy.datasets.iter().next().map_or("policy".into(), |d| format!("{d}-policy")),
+                _ => {
+                    let what = if self.policy.goal { "goal-policy" } else { "policy" };
+                    self.policy.datasets.iter().next().map_or(what.into(), |d| format!("{d}-{what}"))
+                }
             },
             name => name.to_owned(),
         };
@@ -60,6 +63,34 @@ impl Studio {
         numbered.into_iter().find(|name| !taken(name)).unwrap_or(wish)
     }
 
+    /// The policy that acts: the chosen one, unless a planner does without.
+    pub fn acting_policy(&self) -> Option<&PolicyEntry> {
+        let alone = self.policy.way == Way::Planner && !self.policy.from_policy;
+        self.policy_entry().filter(|_| !alone)
+    }
+
+    /// Why the chosen policy, model and way of deciding do not go together, and what to choose instead.
+    pub fn way_trouble(&self) -> Option<&'static str> {
+        let words = &self.strings().policy;
+        let goal = self.acting_policy().map(|entry| entry.goal);
+        let deaf = self.policy_model().is_some_and(|model| !model.contract.text);
+        Some(match (self.policy.way, goal) {
+            (Way::Planner, None) => return None,
+            (_, None) => words.no_policy.as_str(),
+            (Way::Alone | Way::BestOf, Some(true)) => words.goal_alone.as_str(),
+            (Way::Planner, Some(true)) => words.goal_planned.as_str(),
+            (Way::Subgoals, Some(false)) => words.words_subgoals.as_str(),
+            (Way::Subgoals, Some(true)) if deaf => words.deaf_model.as_str(),
+            _ => return None,
+        })
+    }
+
+    /// Whether an episode can be tried as it is set up.
+    fn can_act(&self) -> bool {
+        let ready = self.policy.way == Way::Alone || self.policy_model().is_some();
+        ready && self.way_trouble().is_none()
+    }
+
     /// Whether the button of the shown part can be pressed.
     pub fn can_start_policy(&self) -> bool {
         let part = self.policy.part;
@@ -67,11 +98,13 @@ impl Studio {
         let chosen = self.policy_entry().is_some();
         free && match part {
             PolicyPart::Train => !self.policy.datasets.is_empty(),
-            PolicyPart::Evaluate => chosen,
+            PolicyPart::Evaluate => {
+                self.can_act() && (!self.policy.in_model || self.policy_model().is_some())
+            }
             PolicyPart::Improve => {
                 chosen && !self.policy.datasets.is_empty() && self.policy_model().is_some()
             }
-            PolicyPart::Watch => chosen && self.policy_model().is_some(),
+            PolicyPart::Watch => self.can_act() && self.policy_model().is_some(),
             PolicyPart::Rank => self.ranked_count() >= 3 && self.policy_model().is_some(),
         }
     }
@@ -132,9 +165,13 @@ impl Studio {
         match wish {
             PolicyWish::Edit(doc) => {
                 let unfinished = std::mem::take(&mut self.policy.unfinished);
+                let before = self.policy_entry().map(|entry| entry.name.clone());
                 self.policy = *doc;
                 self.policy.unfinished = unfinished;
                 self.policy.heal();
+                if self.policy_entry().map(|entry| &entry.name) != before.as_ref() {
+                    self.policy_chosen();
+                }
             }
             PolicyWish::Start if self.can_start_policy() => {
                 self.policies.trouble = None;
@@ -142,11 +179,21 @@ impl Studio {
                     PolicyPart::Train => self.learn_policy(),
                     PolicyPart::Evaluate => self.evaluate_policy(),
                     PolicyPart::Improve => self.improve_policy(),
-                    PolicyPart::Watch => self.twin(self.policy.seed, self.policy.in_model),
+                    PolicyPart::Watch => self.watch_new(),
                     PolicyPart::Rank => self.rank_policies(),
                 }
             }
             PolicyWish::Start => {}
+            PolicyWish::Measure => {
+                if let Some(spec) = self.evaluation_spec().filter(|_| self.can_measure()) {
+                    let spec = PolicyEvaluateSpec { measure: true, ..spec };
+                    let sent = spec.clone();
+                    let ask = |job, _: &Self| Request::PolicyEvaluate { job, spec: sent };
+                    let job = self.request(Kind::Policy(PolicyJob::Pace), ask);
+                    self.policies.trouble = None;
+                    self.policies.measuring = Some((job, spec));
+                }
+            }
             PolicyWish::Resume(out) => {
                 if let Some(spec) = self.policy.unfinished.iter().find(|s| s.out == out).cloned() {
                     self.send_learning(spec);
@@ -157,7 +204,7 @@ impl Studio {
                 if let Some(job) = self.policies.twins.job.take() {
                     self.cancel(job);
                 }
-                self.twin(seed, in_model);
+                self.watch_evaluated(seed, in_model);
             }
             PolicyWish::Branch => {
                 let twins = &self.policies.twins;
@@ -169,12 +216,25 @@ impl Studio {
             }
             PolicyWish::Listed(entries) => {
                 self.policies.listing = false;
-                self.policies.entries = Some(entries);
-                if self.policies.evaluation.is_none() {
+                let first = self.policies.entries.replace(entries).is_none();
+                if self.policies.evaluation.is_none() && self.policies.evaluating.is_none() {
                     self.policies.evaluation =
                         self.policy_entry().and_then(|entry| entry.evaluations.last().cloned());
                 }
+                // Only when policies become known: later a person may have chosen otherwise.
+                if let Some(goal) = self.policy_entry().map(|entry| entry.goal).filter(|_| first) {
+                    self.policy.fit_way(goal);
+                }
             }
+        }
+    }
+
+    /// Another policy is chosen: what is known of it is shown, and it decides in a way that it can.
+    fn policy_chosen(&mut self) {
+        let Some(entry) = self.policy_entry().cloned() else { return };
+        self.policy.fit_way(entry.goal);
+        if self.policies.evaluating.is_none() {
+            self.policies.evaluation = entry.evaluations.last().cloned();
         }
     }
 
@@ -199,7 +259,7 @@ impl Studio {
             out: self.policy_out(),
             from: None,
             size: self.policy.size.clone(),
-            goal: false,
+            goal: self.policy.goal,
             minutes: self.policy.iterations.is_none().then_some(self.policy.minutes),
             iterations: self.policy.iterations,
             snapshots: self.policy.snapshots,
@@ -224,24 +284,48 @@ impl Studio {
         self.policy_model().map(|m| m.folder.display().to_string()).unwrap_or_default()
     }
 
-    fn evaluate_policy(&mut self) {
-        let Some(policy) = self.policy_entry().map(|e| e.folder.clone()) else { return };
+    /// The evaluation that is set up.
+    fn evaluation_spec(&self) -> Option<PolicyEvaluateSpec> {
+        let policy = self.acting_policy().map(|e| e.folder.clone());
+        if policy.is_none() && self.policy.way != Way::Planner {
+            return None;
+        }
         let model = self.model_folder();
-        let doc = self.policy.clone();
-        let spec = PolicyEvaluateSpec {
+        let doc = &self.policy;
+        Some(PolicyEvaluateSpec {
             policy,
             place: if doc.in_model { format!("model:{model}") } else { "world:tabletop".into() },
-            task: Some(doc.task).filter(|t| !t.is_empty()),
-            look: doc.look,
+            task: Some(doc.task.clone()).filter(|t| !t.is_empty()),
+            look: doc.look.clone(),
             episodes: doc.episodes,
             seed: doc.seed,
             steps: doc.steps,
-            best_of: (doc.best_of > 1).then_some(doc.best_of),
+            how: doc.deciding(),
             with: model,
-        };
+            measure: false,
+        })
+    }
+
+    /// Whether the time of the evaluation that is set up can be measured now.
+    pub fn can_measure(&self) -> bool {
+        self.policy.part == PolicyPart::Evaluate
+            && self.can_start_policy()
+            && self.policies.measuring.is_none()
+    }
+
+    /// How long the evaluation that is set up takes, where that was measured.
+    pub fn measured_pace(&self) -> Option<forerun::policy::Pace> {
+        let spec = self.evaluation_spec()?;
+        let (of, pace) = self.policies.measured.as_ref()?;
+        (PolicyEvaluateSpec { measure: false, ..of.clone() } == spec).then_some(*pace)
+    }
+
+    fn evaluate_policy(&mut self) {
+        let Some(spec) = self.evaluation_spec() else { return };
         let job =
             self.request(Kind::Policy(PolicyJob::Evaluate), |job, _| Request::PolicyEvaluate { job, spec });
         self.policies.evaluating = Some(job);
+        self.policies.pace = None;
     }
 
     fn improve_policy(&mut self) {
@@ -284,37 +368,71 @@ impl Studio {
         self.policies.ranking_job = Some(job);
     }
 
-    fn twin(&mut self, seed: u64, in_model: bool) {
-        let Some(policy) = self.policy_entry().map(|e| e.folder.clone()) else { return };
-        // What was evaluated under other settings is watched under those.
-        let from = self.policies.evaluation.as_ref().filter(|found| {
-            found.actors.first().is_some_and(|(_, _, each)| each.iter().any(|e| e.seed == seed))
-        });
+    /// Watches an episode as it is set up.
+    fn watch_new(&mut self) {
         let doc = &self.policy;
-        let (task, look, steps) = match from {
-            Some(found) => (found.task.clone(), found.look.clone(), found.steps),
-            None => (doc.task.clone(), doc.look.clone(), doc.steps),
+        let spec = PolicyTwinSpec {
+            policy: self.acting_policy().map(|e| e.folder.clone()),
+            model: self.model_folder(),
+            task: Some(doc.task.clone()).filter(|t| !t.is_empty()),
+            look: doc.look.clone(),
+            seed: doc.seed,
+            steps: doc.steps,
+            how: doc.deciding(),
+            in_model: doc.in_model,
+            out: None,
         };
+        self.twin(spec);
+    }
+
+    /// Watches an episode of the evaluation that is shown: the same policy, model, scene and way of deciding, whatever is
+    /// set up now.
+    fn watch_evaluated(&mut self, seed: u64, in_model: bool) {
+        let Some(found) = self.policies.evaluation.clone() else { return };
+        let policy = found.policy.map(|(_, folder)| folder);
+        // Only a planner does without one.
+        let without = matches!(found.how, forerun::policy::Deciding::Planner { .. });
+        let policy =
+            policy.or_else(|| self.policy_entry().filter(|_| !without).map(|entry| entry.folder.clone()));
+        let model = self.models.iter().flatten().find(|m| Some(&m.sha256) == found.model.as_ref());
         let spec = PolicyTwinSpec {
             policy,
-            model: self.model_folder(),
-            task: Some(task).filter(|t| !t.is_empty()),
-            look,
+            model: model.map_or_else(|| self.model_folder(), |m| m.folder.display().to_string()),
+            task: Some(found.task).filter(|t| !t.is_empty()),
+            look: found.look,
             seed,
-            steps,
-            best_of: (doc.best_of > 1).then_some(doc.best_of),
+            steps: found.steps,
+            how: found.how,
             in_model,
-            out: Some(self.project().scratch().join(format!("twin-{}", run_name(self.link.next_job())))),
+            out: None,
         };
+        self.twin(spec);
+    }
+
+    fn twin(&mut self, spec: PolicyTwinSpec) {
+        let out = self.project().scratch().join(format!("twin-{}", run_name(self.link.next_job())));
+        let (seed, in_model, how) = (spec.seed, spec.in_model, spec.how);
+        let spec = PolicyTwinSpec { out: Some(out), ..spec };
         let job = self.request(Kind::Policy(PolicyJob::Twin), |job, _| Request::PolicyTwin { job, spec });
-        self.policies.twins = Twins { job: Some(job), seed, in_model, ..Twins::default() };
+        self.policies.trouble = None;
+        self.policies.twins = Twins { job: Some(job), seed, in_model, how, ..Twins::default() };
         self.transport.apply(Input::Restart, self.now);
     }
 
-    pub(super) fn policy_frame(&mut self, job: JobId, side: u64, frame: Arc<Frame>, reading: &Reading) {
+    pub(super) fn policy_frame(
+        &mut self,
+        job: JobId,
+        side: u64,
+        index: usize,
+        frame: Arc<Frame>,
+        reading: &Reading,
+    ) {
         let twins = &mut self.policies.twins;
         if twins.job != Some(job) {
             return;
+        }
+        if side == 2 {
+            return twins.goals.push((index, frame));
         }
         let progress = reading.values.iter().find(|(n, _)| n == "progress").map_or(f32::NAN, |(_, v)| *v);
         if let (Some(frames), Some(line)) =
@@ -327,7 +445,15 @@ impl Studio {
 
     pub(super) fn policy_report(&mut self, job: JobId, kind: PolicyJob, value: serde_json::Value) {
         match (kind, value["stage"].as_str()) {
+            (PolicyJob::Evaluate, Some("pace")) => {
+                self.policies.pace = serde_json::from_value(value["pace"].clone()).ok();
+            }
             (PolicyJob::Evaluate, _) => self.policies.evaluation = Evaluation::read(&value),
+            (PolicyJob::Pace, _) => {
+                let found = serde_json::from_value(value["pace"].clone()).ok();
+                let spec = self.policies.measuring.as_ref().filter(|(own, _)| *own == job);
+                self.policies.measured = spec.map(|(_, spec)| spec.clone()).zip(found);
+            }
             (PolicyJob::Rank, _) => self.policies.ranking = serde_json::from_value(value).ok(),
             (PolicyJob::Twin, _) if self.policies.twins.job == Some(job) => {
                 self.policies.twins.end = serde_json::from_value(value).ok();
@@ -359,10 +485,11 @@ impl Studio {
     }
 
     pub(super) fn policy_ended(&mut self, job: JobId, kind: PolicyJob, end: End) {
-        let Policies { run, evaluating, improving, twins, ranking_job, .. } = &mut self.policies;
+        let Policies { run, evaluation, evaluating, measuring, improving, twins, ranking_job, .. } =
+            &mut self.policies;
         let part = match kind {
             PolicyJob::Train => PolicyPart::Train,
-            PolicyJob::Evaluate => PolicyPart::Evaluate,
+            PolicyJob::Evaluate | PolicyJob::Pace => PolicyPart::Evaluate,
             PolicyJob::Improve => PolicyPart::Improve,
             PolicyJob::Twin => PolicyPart::Watch,
             PolicyJob::Rank => PolicyPart::Rank,
@@ -370,6 +497,7 @@ impl Studio {
         for slot in [evaluating, improving, ranking_job, &mut twins.job] {
             slot.take_if(|own| *own == job);
         }
+        measuring.take_if(|(own, _)| *own == job);
         let mut finished = None;
         if let Some(run) = run.as_mut().filter(|run| run.job == Some(job)) {
             run.job = None;
@@ -379,6 +507,11 @@ impl Studio {
             finished = run.spec.clone().filter(|_| over);
             if run.done {
                 self.policy.chosen.clone_from(&run.name);
+                // What is known of another policy is not known of this one.
+                *evaluation = None;
+                // What was learnt is tried next, in a way that it can go.
+                let goal = run.spec.as_ref().map(|spec| spec.goal);
+                goal.into_iter().for_each(|goal| self.policy.fit_way(goal));
             }
         }
         if let Some(spec) = finished {
@@ -388,7 +521,7 @@ impl Studio {
             self.log.add(Level::Error, text.clone(), self.now);
             self.policies.trouble = Some((part, text));
         }
-        if kind != PolicyJob::Twin {
+        if !matches!(kind, PolicyJob::Twin | PolicyJob::Pace) {
             self.list_policies();
         }
     }

@@ -176,6 +176,7 @@ impl Studio {
             iterations: self.train.iterations,
             method: self.train.method,
             replay: self.train.replay,
+            fit: self.train.fit,
             resume: false,
             device: self.learning_device(),
         };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use forerun::dataset::doctor::View;
 use forerun::engine::{device, places};
+use forerun::models::Fit;
 use forerun::models::dreamer::WeightFormat;
 use forerun::train::post::{
     Comparison, Method, PostOutcome, PostReport, PostRequest, PostStage, Wishes, post_train,
@@ -33,6 +34,14 @@ enum Stored {
     F32,
     /// Half the file
     Bf16,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shape {
+    /// The largest middle part is kept
+    Crop,
+    /// All of it is kept, with black bars
+    Bars,
 }
 
 #[derive(Args, Debug)]
@@ -77,6 +86,9 @@ pub(super) struct Arguments {
     /// Camera to look through [default: the first]
     #[arg(long)]
     camera: Option<String>,
+    /// How pictures of another shape become the model's [default: as the base's own were]
+    #[arg(long, value_enum)]
+    fit: Option<Shape>,
     /// Take the data as it is, also where it is surely wrong (see `inspect`)
     #[arg(long)]
     as_is: bool,
@@ -198,6 +210,10 @@ fn request(arguments: Arguments) -> Result<PostRequest, Failure> {
         held_out: number(arguments.held_out),
         episodes: arguments.episodes.map(|range| (range.first as usize, range.last as usize)),
         views: arguments.dataset.iter().map(|_| view.clone()).collect(),
+        fit: arguments.fit.map(|fit| match fit {
+            Shape::Crop => Fit::Crop,
+            Shape::Bars => Fit::Bars,
+        }),
         judgements: None,
         as_is: arguments.as_is,
         seed: arguments.seed,

@@ -65,6 +65,8 @@ pub(super) struct Session {
     by_hand_since: f64,
     recorder: Option<Recorder>,
     record: Option<PathBuf>,
+    /// The episode that a person shows.
+    episode: Option<Recorder>,
     eyes: Arc<AtomicBool>,
     /// Has control at the moment; a running stage has it otherwise.
     pub leased: bool,
@@ -98,7 +100,7 @@ pub(super) fn run(shared: &Arc<Shared>, orders: &Receiver<Wish>, stopper: &Stopp
         }
         let lost = session.as_mut().is_some_and(|s| s.turn(shared).is_err());
         if lost {
-            session = None;
+            leave(shared, &mut session);
             stopper.use_client(None);
             shared.edit(|s| {
                 *s = s.only_lists();
@@ -150,6 +152,7 @@ impl Session {
             by_hand_since: 0.0,
             recorder: None,
             record: None,
+            episode: None,
             eyes,
             leased: true,
             beaten: 0,
@@ -192,11 +195,13 @@ impl Session {
             }
         }
         let sweep = self.sweep.clone();
+        let episode = self.episode.as_ref().map(Recorder::progress);
         let denied = self.client.last_denied.take().filter(|_| running || !self.leased);
         shared.edit(|s| {
             s.heard = Some(Instant::now());
             s.view = Some(view);
             s.sweep = sweep;
+            s.episode = episode;
             if denied.is_some() {
                 s.trouble = denied;
             }
@@ -220,7 +225,8 @@ impl Session {
         };
         self.by_hand_since = view.robot.seconds;
         self.sliders = Some(view.robot.joints.iter().map(|j| j.goal).collect());
-        if let Some(dataset) = &self.record {
+        // What a person records by hand is not recorded twice.
+        if let Some(dataset) = self.record.as_ref().filter(|_| self.episode.is_none()) {
             let recorder = Recorder::start(&self.address, None, &self.robot, dataset, "by hand");
             self.recorder = Some(recorder.map_err(|e| e.text())?);
         }
@@ -273,13 +279,48 @@ impl Session {
     }
 
     fn end_recording(&mut self, shared: &Arc<Shared>) {
-        let Some(recorder) = self.recorder.take() else { return };
-        // Encoding takes seconds; the heart must go on beating.
-        let shared = Arc::clone(shared);
-        std::thread::spawn(move || match recorder.finish() {
-            Ok(frames) => shared.edit(|s| s.recorded = Some(frames)),
+        self.recorder.take().into_iter().for_each(|recorder| save(shared, recorder));
+    }
+
+    fn begin_episode(&mut self, dataset: &Path, task: &str) -> Result<(), String> {
+        if self.recorder.is_some() {
+            return Err("This run is recorded already. End it first.".into());
+        }
+        if self.episode.is_none() {
+            let begun = Recorder::begin(&self.address, None, &self.robot, dataset, task);
+            self.episode = Some(begun.map_err(|e| e.text())?);
+        }
+        Ok(())
+    }
+
+    fn end_episode(&mut self, shared: &Arc<Shared>, keep: bool) {
+        let Some(recorder) = self.episode.take() else { return };
+        shared.edit(|s| s.episode = None);
+        if keep {
+            save(shared, recorder);
+        }
+    }
+}
+
+/// Puts an episode on disk. Encoding takes seconds; the heart must go on beating.
+fn save(shared: &Arc<Shared>, recorder: Recorder) {
+    let shared = Arc::clone(shared);
+    shared.edit(|s| s.saving += 1);
+    std::thread::spawn(move || {
+        let saved = recorder.finish();
+        shared.edit(|s| s.saving = s.saving.saturating_sub(1));
+        match saved {
+            Ok(frames) => shared.edit(|s| (s.recorded, s.saved) = (Some(frames), s.saved + 1)),
             Err(e) => shared.trouble(e.text()),
-        });
+        }
+    });
+}
+
+/// Leaves a robot. What was shown up to now is kept: it cannot be shown again.
+fn leave(shared: &Arc<Shared>, session: &mut Option<Session>) {
+    if let Some(mut left) = session.take() {
+        left.end_episode(shared, true);
+        left.end_recording(shared);
     }
 }
 
@@ -296,7 +337,7 @@ fn take(
     }
     let outcome = match wish {
         Wish::Connect(place) => {
-            *session = None;
+            leave(shared, session);
             shared.edit(|s| *s = Shown { connecting: true, ..s.only_lists() });
             let opened = Session::open(shared, &place);
             shared.edit(|s| s.connecting = false);
@@ -309,7 +350,7 @@ fn take(
             })
         }
         Wish::Leave => {
-            *session = None;
+            leave(shared, session);
             stopper.use_client(None);
             shared.edit(|s| *s = s.only_lists());
             Ok(())
@@ -371,6 +412,15 @@ fn with_robot(
             if let Some(slot) = session.sliders.as_mut().and_then(|s| s.get_mut(joint)) {
                 *slot = value;
             }
+            Ok(())
+        }
+        Wish::BeginEpisode(dataset, task) => {
+            session.begin_episode(&dataset, &task)?;
+            shared.edit(|s| (s.trouble, s.recorded) = (None, None));
+            Ok(())
+        }
+        Wish::EndEpisode(keep) => {
+            session.end_episode(shared, keep);
             Ok(())
         }
         Wish::Record(dataset) => {

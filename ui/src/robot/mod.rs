@@ -26,6 +26,7 @@ use forerun::robot::calibration::CalibrationDifference;
 use forerun::robot::file::RobotFile;
 use forerun::robot::gamepad::{Gamepad, Pad};
 use forerun::robot::numbers::Thresholds;
+use forerun::robot::push::record::Progress;
 
 pub use black_box::{Moment, Replay};
 
@@ -57,6 +58,10 @@ pub enum Wish {
     Slide(usize, f64),
     /// Whether runs are recorded, and where to.
     Record(Option<PathBuf>),
+    /// Collect an episode from now on, for this dataset, with these words.
+    BeginEpisode(PathBuf, String),
+    /// The episode is over: put it on disk, or forget it.
+    EndEpisode(bool),
     /// The arm stands in the middle of its ranges: begin to look for them.
     BeginSweep,
     /// End the search; keep what was found, or not.
@@ -150,13 +155,19 @@ pub struct Shown {
     pub by_hand: bool,
     /// Frames of the last recorded episode.
     pub recorded: Option<usize>,
+    /// The episode that a person shows, as far as it is.
+    pub episode: Option<Progress>,
+    /// Episodes on their way to the disk.
+    pub saving: usize,
+    /// Episodes that came to the disk.
+    pub saved: u64,
 }
 
 impl Shown {
     /// What stays when a robot comes or goes.
     fn only_lists(&mut self) -> Self {
         let (files, policies) = (std::mem::take(&mut self.files), std::mem::take(&mut self.policies));
-        Self { files, policies, ..Self::default() }
+        Self { files, policies, saving: self.saving, saved: self.saved, ..Self::default() }
     }
 }
 
@@ -262,6 +273,11 @@ impl Robot {
     /// What was last heard.
     pub fn shown(&self) -> Shown {
         self.shared.lock().clone()
+    }
+
+    /// Episodes that came to the disk so far.
+    pub fn saved(&self) -> u64 {
+        self.shared.lock().saved
     }
 
     /// Whether motors hold by our order, so that Stop must be in sight.

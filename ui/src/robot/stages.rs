@@ -7,14 +7,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use forerun::Failure;
-use forerun::engine::models::ModelStore;
-use forerun::engine::places;
-use forerun::policy::EvaluateSettings;
+use forerun::engine::protocol::{BundleTrySpec, Event, Request};
+use forerun::engine::{EngineClient, places};
 use forerun::robot::agent::protocol::{AgentView, Ask};
 use forerun::robot::bundle::{SigningKey, Stage, Store, from_policy};
-use forerun::robot::push::pilot::{FlightPlan, Hand, PolicyBrain, fly};
-use forerun::robot::push::rehearse::rehearse;
-use forerun::robot::push::replay::{ReplaySettings, replay};
+use forerun::robot::push::engine_brain::EngineBrain;
+use forerun::robot::push::pilot::{FlightPlan, Hand, fly};
 use forerun::robot::push::{Installed, Outcome, store_of};
 
 use super::control::Session;
@@ -259,27 +257,59 @@ fn work(
     dataset: Option<PathBuf>,
     cancel: &AtomicBool,
 ) -> Result<Outcome, Failure> {
-    let policy = installed.policy()?;
     match stage {
-        Stage::Replay => {
-            let dataset = dataset.ok_or_else(|| {
-                Failure::new(
-                    "Replay compares with recorded episodes.",
-                    "Choose or record some of this robot first.",
-                )
-            })?;
-            replay(&policy, &dataset, ReplaySettings::default(), cancel)
-        }
-        Stage::Rehearse => {
-            let model = ModelStore::default().get("tabletop", "cpu")?;
-            let fps = policy.contract().frame.rate_hz.round() as u32;
-            let settings = EvaluateSettings { episodes: 10, steps: 60, fps, ..EvaluateSettings::default() };
-            rehearse(&policy, model.model.as_ref(), &settings, &|_, _| {}, cancel)
+        Stage::Replay | Stage::Rehearse => {
+            let policy = installed.folder.clone();
+            let model = "tabletop".to_owned();
+            try_bundle(BundleTrySpec { policy, stage, dataset, model, episodes: 10, steps: 60 }, cancel)
         }
         Stage::Shadow | Stage::Cautious | Stage::Normal => {
             let prompt = Some(prompt).filter(|p| !p.trim().is_empty());
-            let mut brain = PolicyBrain::new(&policy, prompt);
+            let mut brain = EngineBrain::new(own_engine()?, &installed.folder, prompt)?;
             fly(plan, &mut brain, &mut WindowHand { shared: Arc::clone(shared) })
+        }
+    }
+}
+
+/// How often a person's Stop is looked at while an engine works.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// An engine for a stage alone: the window runs no model, and the engine that serves the screens neither waits for the
+/// robot nor can take it down. Dropped, it leaves.
+fn own_engine() -> Result<EngineClient, Failure> {
+    let exe = std::env::current_exe().map_err(|e| {
+        Failure::new(format!("Forerun cannot find its own program: {e}."), "Start it by its full path.")
+    })?;
+    EngineClient::spawn_child(&exe)
+}
+
+/// A stage that needs no arm.
+fn try_bundle(spec: BundleTrySpec, cancel: &AtomicBool) -> Result<Outcome, Failure> {
+    let engine = own_engine()?;
+    let job = engine.next_job();
+    engine.send(Request::BundleTry { job, spec }, Vec::new());
+    let (mut asked, mut outcome) = (false, None);
+    loop {
+        if cancel.load(Ordering::SeqCst) && !asked {
+            asked = true;
+            engine.send(Request::Cancel { job }, Vec::new());
+        }
+        let Some(packet) = engine.recv_timeout(GLANCE) else { continue };
+        match packet.message {
+            Event::Report { value, .. } => outcome = serde_json::from_value(value["outcome"].clone()).ok(),
+            Event::Done { .. } => {
+                return outcome
+                    .ok_or_else(|| Failure::new("The engine told no outcome.", "Run the stage again."));
+            }
+            Event::Cancelled { .. } => {
+                return Err(Failure::new("Stopped.", "The stage has to be run again."));
+            }
+            Event::Failed { message, advice, .. } => return Err(Failure { message, advice }),
+            // An engine that cannot even start has no job that fails.
+            Event::EngineGone { reason, restarting: false } => {
+                return Err(Failure::new(reason, "Run the stage again."));
+            }
+            _ => {}
         }
     }
 }

@@ -126,7 +126,7 @@ pub fn contract() -> Contract {
         format: 1,
         name: "tabletop".into(),
         family: "dreamer".into(),
-        frame: FrameSpec { width: SIDE, height: SIDE, rate_hz: 10.0, history: 4 },
+        frame: FrameSpec { width: SIDE, height: SIDE, rate_hz: 10.0, history: 4, fit: Default::default() },
         actions: channels.clone(),
         state: channels,
         text: true,

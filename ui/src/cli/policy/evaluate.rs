@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use forerun::engine::device;
 use forerun::engine::models::ModelStore;
-use forerun::models::policy::{Kind, Policy};
+use forerun::models::policy::Policy;
 use forerun::policy::{
-    AgentSettings, BestOf, EvaluateSettings, Method, Mind, Planner, PlannerSettings, PolicyMind,
-    SubgoalSettings, Subgoals, Yardstick, evaluate, load_policy_on, save_score,
+    AgentSettings, Deciding, EvaluateSettings, Method, Mind, Parts, SubgoalSettings, Yardstick, evaluate,
+    load_policy_on, save_score,
 };
 use forerun::world::{Look, TaskName};
 use forerun::{Failure, interrupt};
@@ -78,6 +78,9 @@ pub(in super::super) struct Arguments {
     /// Frames ahead that a goal is imagined
     #[arg(long, default_value_t = SubgoalSettings::default().ahead)]
     ahead: usize,
+    /// Futures of which the best one's end becomes the goal
+    #[arg(long, default_value_t = SubgoalSettings::default().futures)]
+    futures: usize,
     /// Plan in the world model; with --policy the search starts from its chunks
     #[arg(long, value_enum, conflicts_with = "best_of")]
     planner: Option<Search>,
@@ -92,21 +95,28 @@ pub(in super::super) struct Arguments {
     save: bool,
 }
 
+impl Arguments {
+    fn how(&self) -> Deciding {
+        let seeds = self.doubt_seeds;
+        match (self.best_of, self.subgoals, self.planner) {
+            (Some(candidates), _, _) => Deciding::BestOf { candidates, seeds },
+            (_, true, _) => Deciding::Subgoals { ahead: self.ahead, futures: self.futures },
+            (_, _, Some(Search::Cem)) => Deciding::Planner { method: Method::Cem, seeds },
+            (_, _, Some(Search::Mppi)) => Deciding::Planner { method: Method::Mppi, seeds },
+            _ => Deciding::Alone,
+        }
+    }
+}
+
 pub(super) fn run(arguments: Arguments) -> Answer {
     let a = &arguments;
+    let how = a.how();
     let device = device::open(&a.device)?;
     let policy = a.policy.as_deref().map(|folder| load_policy_on(folder, &device)).transpose()?;
+    how.check(policy.as_ref().map(|policy| policy.network().config().kind))?;
     let store = ModelStore::default();
     let place = Named::open(&a.place, &a.device, &store)?;
-    let looks_ahead = a.best_of.is_some() || a.subgoals || a.planner.is_some();
-    let ahead = if looks_ahead { Some(store.get(&a.with, &a.device)?) } else { None };
-    if !looks_ahead && policy.as_ref().is_some_and(|p| p.network().config().kind == Kind::Goal) {
-        return Err(Failure::new(
-            "This policy goes for pictures, and nothing says for which.",
-            "Add --subgoals: a world model imagines them from the words.",
-        )
-        .into());
-    }
+    let ahead = if how.looks_ahead() { Some(store.get(&a.with, &a.device)?) } else { None };
     let rate = match (&policy, &ahead) {
         (Some(policy), _) => policy.contract().frame.rate_hz,
         (None, Some(ahead)) => ahead.model.contract().frame.rate_hz,
@@ -124,32 +134,14 @@ pub(super) fn run(arguments: Arguments) -> Answer {
         threads: 0,
     };
     interrupt::listen();
-    let temperature = a.temperature.unwrap_or(if a.best_of.is_some() { 1.0 } else { 0.0 });
-    let refine = usize::from(a.refine);
-    let missing = || Failure::new("There is no policy to evaluate.", "Name one by --policy.");
-    let minds = |seed: u64| -> Result<Box<dyn Mind + '_>, Failure> {
-        let own = || policy.as_ref().ok_or_else(missing);
-        let Some(ahead) = &ahead else {
-            return Ok(Box::new(PolicyMind { policy: own()?, seed, temperature }));
-        };
-        let model = ahead.model.as_ref();
-        if let Some(n) = a.best_of {
-            return Ok(Box::new(BestOf::new(own()?, model, n, a.doubt_seeds, refine, temperature, seed)?));
-        }
-        if a.subgoals {
-            let goals = SubgoalSettings { ahead: a.ahead, ..SubgoalSettings::default() };
-            return Ok(Box::new(Subgoals::new(own()?, model, goals, seed)?));
-        }
-        let method = if matches!(a.planner, Some(Search::Mppi)) { Method::Mppi } else { Method::Cem };
-        let search = PlannerSettings { method, seeds: a.doubt_seeds, refine, ..PlannerSettings::default() };
-        Ok(Box::new(Planner::new(model, policy.as_ref(), None, search, seed)?))
+    let parts = Parts {
+        policy: policy.as_ref(),
+        model: ahead.as_ref().map(|ahead| ahead.model.as_ref()),
+        temperature: a.temperature,
+        refine: usize::from(a.refine),
     };
-    let name = match (a.best_of, a.subgoals, a.planner) {
-        (Some(n), _, _) => format!("best of {n}"),
-        (_, true, _) => "subgoals".into(),
-        (_, _, Some(_)) => "planner".into(),
-        _ => "policy".to_owned(),
-    };
+    let minds = |seed: u64| -> Result<Box<dyn Mind + '_>, Failure> { how.mind(&parts, seed) };
+    let name = how.name();
     let yardsticks: &[Yardstick] = if a.alone { &[] } else { &Yardstick::ALL };
     let cancel = interrupt::flag();
     let found =
@@ -161,7 +153,7 @@ pub(super) fn run(arguments: Arguments) -> Answer {
     let model =
         ahead.as_ref().map(|loaded| json!({ "name": loaded.info.name, "sha256": loaded.info.sha256 }));
     let about = json!({
-        "policy": policy.as_ref().map(|policy| about(policy, a)), "mind": name, "temperature": temperature,
+        "policy": policy.as_ref().map(|policy| about(policy, a)), "mind": name, "how": how, "temperature": a.temperature,
         "with": model, "doubt_seeds": a.doubt_seeds,
     });
     super::super::add_report(&mut value, Some(about));

@@ -3,7 +3,7 @@
 use eframe::egui::{
     Align, Color32, Frame, Label, Layout, Margin, Rect, RichText, Role, Sense, Stroke, Ui, Vec2, WidgetInfo,
 };
-use forerun::dataset::doctor::{Finding, Severity, Topic, View};
+use forerun::dataset::doctor::{Finding, Sentence, Severity, Topic, View};
 
 use crate::app::Studio;
 use crate::commands::Command;
@@ -88,6 +88,51 @@ pub fn topic_words(s: &Strings, topic: Topic) -> &str {
     }
 }
 
+/// A sentence of the doctor in the window's language; none for one that this window does not know.
+fn sentence_words(s: &Strings, sentence: Sentence) -> Option<&str> {
+    let d = &s.doctor;
+    Some(match sentence {
+        Sentence::StatesLate => &d.states_late,
+        Sentence::StatesEarly => &d.states_early,
+        Sentence::ActionsLate => &d.actions_late,
+        Sentence::FollowsSlowly => &d.follows_slowly,
+        Sentence::Follows => &d.follows,
+        Sentence::NoActionMoves => &d.no_action_moves,
+        Sentence::StateDead => &d.state_dead,
+        Sentence::NeverMoves => &d.never_moves,
+        Sentence::ActionStays => &d.action_stays,
+        Sentence::NumbersMissing => &d.numbers_missing,
+        Sentence::CameraFrozen => &d.camera_frozen,
+        Sentence::CameraFrozenSome => &d.camera_frozen_some,
+        Sentence::PicturesTwice => &d.pictures_twice,
+        Sentence::FramesMissing => &d.frames_missing,
+        Sentence::BrightnessJumps => &d.brightness_jumps,
+        Sentence::FewEpisodes => &d.few_episodes,
+        Sentence::EpisodesTwice => &d.episodes_twice,
+        Sentence::StandsStill => &d.stands_still,
+        Sentence::Narrow => &d.narrow,
+        Sentence::GripperBare => &d.gripper_bare,
+        Sentence::NotHundred => &d.not_hundred,
+        Sentence::BareDegrees => &d.bare_degrees,
+        Sentence::NotDegrees => &d.not_degrees,
+        Sentence::BareHundred => &d.bare_hundred,
+        Sentence::NotUnitRadians => &d.not_unit_radians,
+        Sentence::BareRadians => &d.bare_radians,
+        Sentence::BareEither => &d.bare_either,
+        Sentence::Changes => &d.changes,
+        Sentence::Unread => &d.unread,
+        Sentence::Other => return None,
+    })
+}
+
+/// What was found, in the window's language.
+fn finding_words(s: &Strings, finding: &Finding) -> String {
+    match sentence_words(s, finding.said.sentence) {
+        Some(template) => finding.said.in_words(template),
+        None => finding.words.clone(),
+    }
+}
+
 fn card(app: &mut Studio, ui: &mut Ui, s: &Strings, finding: &Finding, now: &View) {
     let t = tokens(ui);
     let (icon, colour) = colour_of(ui, finding.severity);
@@ -117,7 +162,7 @@ fn card(app: &mut Studio, ui: &mut Ui, s: &Strings, finding: &Finding, now: &Vie
                     }
                 });
             });
-            ui.add(Label::new(RichText::new(&finding.words).small().color(*t.text_soft)).wrap());
+            ui.add(Label::new(RichText::new(finding_words(s, finding)).small().color(*t.text_soft)).wrap());
             if !finding.channels.is_empty() {
                 ui.add(
                     Label::new(RichText::new(finding.channels.join(", ")).small().color(*t.text_faint))
@@ -229,5 +274,28 @@ fn corrections(app: &mut Studio, ui: &mut Ui, s: &Strings) {
                 }
             });
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sentence_is_said_in_both_languages_with_the_same_values() {
+        use crate::i18n::{Language, strings};
+        let places = |text: &str| {
+            let mut found: Vec<String> =
+                text.split('{').skip(1).filter_map(|part| Some(part.split_once('}')?.0.to_owned())).collect();
+            found.sort();
+            found
+        };
+        for sentence in Sentence::ALL {
+            let english = sentence_words(strings(Language::English), *sentence).unwrap_or_default();
+            let chinese = sentence_words(strings(Language::Chinese), *sentence).unwrap_or_default();
+            assert_eq!(english, sentence.english(), "the command line and the window say the same");
+            assert_eq!(places(chinese), places(english), "{sentence:?}");
+            assert!(chinese.chars().any(|c| c > '\u{2e80}'), "{chinese}");
+        }
     }
 }

@@ -29,7 +29,9 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
         ui,
         |ui| {
             section(ui, &s.data.datasets, |ui| {
-                for command in [Command::RecordData, Command::ImportClips, Command::ImportData] {
+                let commands =
+                    [Command::RecordRobot, Command::RecordData, Command::ImportClips, Command::ImportData];
+                for command in commands {
                     if command_icon(ui, s, command, true, false).clicked() {
                         app.outbox.command(command);
                     }

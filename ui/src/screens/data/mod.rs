@@ -5,6 +5,7 @@ mod clip;
 mod doctor;
 mod list;
 mod record;
+mod robot_record;
 
 use eframe::egui::{CentralPanel, Frame, Margin, Ui, vec2};
 
@@ -23,6 +24,12 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
     let t = tokens(ui);
     let s = app.strings();
     let none = app.data.entries.as_ref().is_some_and(|all| all.is_empty());
+    if app.robot_view.recording {
+        if !none {
+            side(ui, "datasets", false, 288.0, |ui| list::show(app, ui));
+        }
+        return robot_record::show(app, ui, s);
+    }
     if !none {
         side(ui, "datasets", false, 288.0, |ui| list::show(app, ui));
         side(ui, "doctor", true, 320.0, |ui| doctor::show(app, ui));
@@ -31,7 +38,8 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
         ui.spacing_mut().item_spacing = vec2(8.0, 8.0);
         if none {
             empty(ui, Icon::Data, &s.data.empty_title, &s.data.empty_text, |ui| {
-                let commands = [Command::ImportData, Command::ImportClips, Command::RecordData];
+                let commands =
+                    [Command::ImportData, Command::ImportClips, Command::RecordData, Command::RecordRobot];
                 let names: Vec<&str> =
                     commands.iter().map(|c| c.text(s).name.trim_end_matches('…')).collect();
                 ui.allocate_ui_with_layout(

@@ -4,6 +4,8 @@ use eframe::egui::{
     Align2, Label, ProgressBar, Rect, RichText, Role, Sense, Stroke, TextStyle, Ui, WidgetInfo, pos2, vec2,
 };
 
+use forerun::policy::{Deciding, Method, Pace};
+
 use super::setup::task_words;
 use crate::app::Studio;
 use crate::i18n::{Strings, fill};
@@ -20,6 +22,9 @@ const MOST: usize = 60;
 /// Shows what was found.
 pub fn show(app: &mut Studio, ui: &mut Ui, s: &Strings) {
     running(app, ui, s, app.policies.evaluating);
+    if let Some(pace) = app.policies.pace.filter(|_| app.policies.evaluating.is_some()) {
+        hint(ui, &pace_words(s, &pace));
+    }
     let Some(found) = app.policies.evaluation.clone() else {
         if app.policies.evaluating.is_none() {
             empty(ui, Icon::Policy, &s.policy.empty_evaluate, &s.policy.empty_evaluate_text, |_| ());
@@ -48,14 +53,60 @@ pub fn running(app: &Studio, ui: &mut Ui, s: &Strings, job: Option<u64>) {
     });
 }
 
-/// Who, in words.
-fn actor_words(s: &Strings, name: &str) -> String {
+/// How long an evaluation takes, in words.
+pub fn pace_words(s: &Strings, pace: &Pace) -> String {
+    let values: [(&str, &dyn std::fmt::Display); 2] =
+        [("plan", &brief(pace.plan_ms)), ("time", &duration(pace.seconds.max(1.0)))];
+    fill(&s.policy.pace, &values)
+}
+
+/// Milliseconds as people say them.
+fn brief(milliseconds: f64) -> String {
+    if milliseconds < 1000.0 {
+        format!("{milliseconds:.0} ms")
+    } else {
+        format!("{:.1} s", milliseconds / 1e3)
+    }
+}
+
+/// Who, in words; the agent is called by how it decides.
+fn actor_words(s: &Strings, name: &str, how: Deciding) -> String {
+    match (name, how) {
+        ("nothing", _) => s.policy.nothing.clone(),
+        ("random", _) => s.policy.random.clone(),
+        ("expert", _) => s.policy.expert.clone(),
+        (_, Deciding::Alone) => s.policy.policy.clone(),
+        (_, Deciding::BestOf { candidates, .. }) => fill(&s.policy.best_of_n, &[("n", &candidates)]),
+        (_, Deciding::Planner { .. }) => s.policy.planner.clone(),
+        (_, Deciding::Subgoals { .. }) => s.policy.subgoals.clone(),
+    }
+}
+
+/// How an agent decides, in a sentence.
+pub fn how_words(s: &Strings, how: Deciding) -> String {
+    match how {
+        Deciding::Alone => s.policy.how_alone.clone(),
+        Deciding::BestOf { candidates, seeds } => {
+            fill(&s.policy.how_best_of, &[("n", &candidates), ("seeds", &seeds)])
+        }
+        Deciding::Planner { method, seeds } => {
+            let method = if method == Method::Cem { &s.policy.cem } else { &s.policy.mppi };
+            fill(&s.policy.how_planner, &[("method", method), ("seeds", &seeds)])
+        }
+        Deciding::Subgoals { ahead, futures } => {
+            fill(&s.policy.how_subgoals, &[("ahead", &ahead), ("n", &futures)])
+        }
+    }
+}
+
+/// What minds count, in words.
+fn count_words<'a>(s: &'a Strings, name: &'a str) -> &'a str {
     match name {
-        "nothing" => s.policy.nothing.clone(),
-        "random" => s.policy.random.clone(),
-        "expert" => s.policy.expert.clone(),
-        "policy" => s.policy.policy.clone(),
-        other => other.to_owned(),
+        "plans other than the policy's own" => &s.policy.count_overruled,
+        "doubtful plans" => &s.policy.count_doubtful,
+        "goals imagined" => &s.policy.count_goals,
+        "tracks tried" => &s.policy.count_tracks,
+        other => other,
     }
 }
 
@@ -72,13 +123,17 @@ fn table(ui: &mut Ui, s: &Strings, found: &Evaluation) {
     card(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.label(RichText::new(place_words(s, &found.place)).text_style(theme::title()));
+        let who = found.policy.as_ref().map(|(name, _)| name.as_str());
+        let how = how_words(s, found.how);
+        let line = who.map_or(how.clone(), |name| format!("{name} · {how}"));
+        ui.add(Label::new(RichText::new(line).color(*t.text_soft)).wrap());
         ui.add(
             Label::new(RichText::new(fill(&s.policy.rule, &[("rule", &found.rule)])).color(*t.text_soft))
                 .wrap(),
         );
         ui.add_space(space::S);
         for (place, (name, tally, _)) in found.actors.iter().enumerate() {
-            let words = actor_words(s, name);
+            let words = actor_words(s, name, found.how);
             let text = fill(
                 &s.policy.rate,
                 &[
@@ -123,6 +178,14 @@ fn table(ui: &mut Ui, s: &Strings, found: &Evaluation) {
             &[("seed", &found.seed), ("task", &task_words(s, &found.task)), ("look", &found.look)],
         );
         hint(ui, &about);
+        let (plans, each) = found.plans;
+        if plans > 0 {
+            let mut line = fill(&s.policy.plans, &[("n", &plans), ("time", &brief(each))]);
+            for (name, count) in &found.counts {
+                line += &format!(" · {}: {count}", count_words(s, name));
+            }
+            hint(ui, &line);
+        }
     });
 }
 

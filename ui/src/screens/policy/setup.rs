@@ -1,15 +1,18 @@
 //! The left side: what the shown part needs to know, and its button.
 
 use eframe::egui::{Frame, Label, Margin, Panel, RichText, Stroke, Ui};
+use forerun::policy::Method;
 use forerun::world::TaskName;
+use strum::IntoEnumIterator;
 
 use super::edit;
+use super::evaluate::pace_words;
 use crate::app::Studio;
 use crate::commands::Command;
 use crate::i18n::{Strings, fill};
 use crate::icons::Icon;
 use crate::message::Message;
-use crate::policy::{PolicyPart, PolicyWish};
+use crate::policy::{PolicyPart, PolicyWish, Way};
 use crate::theme::{space, tokens};
 use crate::widgets::basic::{divider, hint, icon_text_button, link, main_button, section, segments, tip};
 use crate::widgets::panels::{choose, name_field, row, scroll};
@@ -29,6 +32,9 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
             ui.add(Label::new(RichText::new(trouble).small().color(*tokens(ui).bad)).wrap());
         }
         let running = app.policies.job(part).is_some();
+        if part == PolicyPart::Evaluate && !running {
+            time(app, ui, s);
+        }
         let (command, icon, name) = match (running, part) {
             (true, _) => (Command::StopPolicy, Icon::Stop, &s.policy.stop),
             (_, PolicyPart::Train) => (Command::StartPolicy, Icon::Policy, &s.policy.start_train),
@@ -50,6 +56,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
             PolicyPart::Train => {
                 data(app, ui, s);
                 divider(ui);
+                kind(app, ui, s);
                 training(app, ui, s);
                 snapshots(app, ui, s);
                 divider(ui);
@@ -59,9 +66,10 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
             PolicyPart::Evaluate => {
                 policy(app, ui, s);
                 divider(ui);
+                deciding(app, ui, s);
+                divider(ui);
                 place(app, ui, s);
                 scenes(app, ui, s);
-                best_of(app, ui, s);
             }
             PolicyPart::Improve => {
                 policy(app, ui, s);
@@ -78,9 +86,10 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
                 policy(app, ui, s);
                 model(app, ui, s);
                 divider(ui);
+                deciding(app, ui, s);
+                divider(ui);
                 leader(app, ui, s);
                 scenes(app, ui, s);
-                best_of(app, ui, s);
             }
             PolicyPart::Rank => {
                 ranked(app, ui, s);
@@ -119,7 +128,10 @@ fn data(app: &mut Studio, ui: &mut Ui, s: &Strings) {
             });
         }
     }
-    hint(ui, &s.policy.data_text);
+    // Goals are pictures of the episodes themselves.
+    if !(app.policy.part == PolicyPart::Train && app.policy.goal) {
+        hint(ui, &s.policy.data_text);
+    }
 }
 
 fn policy(app: &mut Studio, ui: &mut Ui, s: &Strings) {
@@ -138,6 +150,9 @@ fn policy(app: &mut Studio, ui: &mut Ui, s: &Strings) {
     let shown = app.policy_entry().map(|e| e.name.clone()).unwrap_or_default();
     if let Some(name) = choose(ui, &s.policy.policy, &shown, ui.available_width() - 8.0, &choices) {
         edit(app, |doc| doc.chosen = name);
+    }
+    if app.policy_entry().is_some_and(|entry| entry.goal) {
+        hint(ui, &format!("{}: {}", s.policy.led_by, s.policy.by_pictures));
     }
 }
 
@@ -161,7 +176,7 @@ fn place(app: &mut Studio, ui: &mut Ui, s: &Strings) {
     if let Some(in_model) = segments(ui, app.policy.in_model, &choices) {
         edit(app, |doc| doc.in_model = in_model);
     }
-    if app.policy.in_model || app.policy.best_of > 1 {
+    if app.policy.in_model {
         model(app, ui, s);
     }
 }
@@ -244,10 +259,106 @@ fn scenes(app: &mut Studio, ui: &mut Ui, s: &Strings) {
     }
 }
 
-fn best_of(app: &mut Studio, ui: &mut Ui, s: &Strings) {
-    if let Some(v) = whole(ui, &s.policy.best_of, &s.policy.best_of_tip, app.policy.best_of as u64, 1..=64) {
-        edit(app, |doc| doc.best_of = v as usize);
+/// A way of deciding in words: its name, and what it does.
+fn way_words(s: &Strings, way: Way) -> (&str, &str) {
+    match way {
+        Way::Alone => (&s.policy.alone, &s.policy.alone_tip),
+        Way::BestOf => (&s.policy.best_of_way, &s.policy.best_of_way_tip),
+        Way::Planner => (&s.policy.planner, &s.policy.planner_tip),
+        Way::Subgoals => (&s.policy.subgoals, &s.policy.subgoals_tip),
     }
+}
+
+/// How it decides, with only the numbers that belong to it.
+fn deciding(app: &mut Studio, ui: &mut Ui, s: &Strings) {
+    section(ui, &s.policy.deciding, |_| ());
+    let doc = app.policy.clone();
+    let choices: Vec<_> = Way::iter().map(|way| (way, way_words(s, way).0, way_words(s, way).1)).collect();
+    if let Some(way) = segments(ui, doc.way, &choices) {
+        edit(app, |doc| doc.way = way);
+    }
+    hint(ui, way_words(s, doc.way).1);
+    if let Some(trouble) = app.way_trouble().filter(|_| app.policy_entry().is_some()) {
+        ui.add(Label::new(RichText::new(trouble).color(*tokens(ui).warn)).wrap());
+    }
+    // Elsewhere the model is chosen already: the one that is acted in.
+    if doc.way != Way::Alone && doc.part == PolicyPart::Evaluate && !doc.in_model {
+        model(app, ui, s);
+    }
+    let number = |ui: &mut Ui, name: &str, tip: &str, value: usize, most: u64| {
+        let least = if name == s.policy.best_of { 2 } else { 1 };
+        whole(ui, name, tip, value as u64, least..=most).map(|v| v as usize)
+    };
+    match doc.way {
+        Way::Alone => return,
+        Way::BestOf => {
+            if let Some(v) = number(ui, &s.policy.best_of, &s.policy.best_of_tip, doc.best_of, 64) {
+                edit(app, |doc| doc.best_of = v);
+            }
+        }
+        Way::Planner => {
+            let methods = [
+                (Method::Cem, s.policy.cem.as_str(), s.policy.cem_tip.as_str()),
+                (Method::Mppi, s.policy.mppi.as_str(), s.policy.mppi_tip.as_str()),
+            ];
+            if let Some(method) = segments(ui, doc.method, &methods) {
+                edit(app, |doc| doc.method = method);
+            }
+            let mut from = doc.from_policy;
+            if ui
+                .checkbox(&mut from, &s.policy.from_policy)
+                .on_hover_text(&s.policy.from_policy_tip)
+                .changed()
+            {
+                edit(app, |doc| doc.from_policy = from);
+            }
+        }
+        Way::Subgoals => {
+            if let Some(v) = number(ui, &s.policy.ahead, &s.policy.ahead_tip, doc.ahead, 40) {
+                edit(app, |doc| doc.ahead = v);
+            }
+            let futures =
+                number(ui, &s.policy.goal_futures, &s.policy.goal_futures_tip, doc.goal_futures, 32);
+            if let Some(v) = futures {
+                edit(app, |doc| doc.goal_futures = v);
+            }
+            return;
+        }
+    }
+    if let Some(v) = number(ui, &s.policy.doubt_seeds, &s.policy.doubt_seeds_tip, doc.doubt_seeds, 8) {
+        edit(app, |doc| doc.doubt_seeds = v);
+    }
+}
+
+/// How long the evaluation would take: measured when somebody asks.
+fn time(app: &mut Studio, ui: &mut Ui, s: &Strings) {
+    if app.policies.measuring.is_some() {
+        hint(ui, &s.policy.measuring);
+        return;
+    }
+    if let Some(pace) = app.measured_pace() {
+        hint(ui, &pace_words(s, &pace));
+        return;
+    }
+    ui.add_enabled_ui(app.can_measure(), |ui| {
+        if link(ui, &s.policy.how_long).on_hover_text(&s.policy.how_long_tip).clicked() {
+            app.outbox.send(Message::Policy(PolicyWish::Measure));
+        }
+    });
+}
+
+/// What the new policy is led by.
+fn kind(app: &mut Studio, ui: &mut Ui, s: &Strings) {
+    section(ui, &s.policy.led_by, |_| ());
+    let choices = [
+        (false, s.policy.by_words.as_str(), s.policy.by_words_tip.as_str()),
+        (true, s.policy.by_pictures.as_str(), s.policy.by_pictures_tip.as_str()),
+    ];
+    let goal = app.policy.goal;
+    if let Some(goal) = segments(ui, goal, &choices) {
+        edit(app, |doc| doc.goal = goal);
+    }
+    hint(ui, if goal { &s.policy.by_pictures_tip } else { &s.policy.by_words_tip });
 }
 
 fn training(app: &mut Studio, ui: &mut Ui, s: &Strings) {
@@ -359,11 +470,12 @@ fn ranked(app: &mut Studio, ui: &mut Ui, s: &Strings) {
         edit(app, |doc| doc.with_snapshots = with);
     }
     let own = app.policy_entry().filter(|_| with).map(|e| e.name.clone());
-    let names: Vec<String> =
-        app.policies.entries.iter().flat_map(|all| all.iter()).map(|e| e.name.clone()).collect();
-    for name in names.into_iter().filter(|name| Some(name) != own.as_ref()) {
-        let mut on = app.policy.ranked.contains(&name);
-        if ui.checkbox(&mut on, &name).changed() {
+    let entries = app.policies.entries.iter().flat_map(|all| all.iter());
+    let names: Vec<(String, bool)> = entries.map(|e| (e.name.clone(), e.goal)).collect();
+    for (name, goal) in names.into_iter().filter(|(name, _)| Some(name) != own.as_ref()) {
+        let mut on = app.policy.ranked.contains(&name) && !goal;
+        let response = ui.add_enabled(!goal, eframe::egui::Checkbox::new(&mut on, &name));
+        if response.on_disabled_hover_text(&s.policy.rank_goal).changed() {
             edit(app, |doc| {
                 if on {
                     doc.ranked.insert(name)

@@ -5,7 +5,7 @@ use eframe::egui::{
     vec2,
 };
 
-use super::evaluate::running;
+use super::evaluate::{how_words, running};
 use crate::app::Studio;
 use crate::i18n::{Strings, fill};
 use crate::icons::Icon;
@@ -48,7 +48,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui, s: &Strings) {
         });
     });
     let leader = if twins.in_model { &s.policy.leads_imagination } else { &s.policy.leads_physics };
-    hint(ui, leader);
+    hint(ui, &format!("{leader} · {}", how_words(s, twins.how)));
     Panel::bottom("twin progress")
         .exact_size(130.0)
         .frame(eframe::egui::Frame::new())
@@ -88,10 +88,16 @@ pub fn show(app: &mut Studio, ui: &mut Ui, s: &Strings) {
     let area = ui.available_rect_before_wrap();
     ui.allocate_rect(area, Sense::hover());
     let at = app.transport.frame();
-    for (i, cell) in grid::cells(2, area, 1.0, 46.0, 12.0).into_iter().enumerate() {
-        let Some(frame) = twins.frames.get(i).and_then(|f| f.get(at).or(f.last())).cloned() else { continue };
+    let goal = twins.goal(at).cloned();
+    let panes = if goal.is_some() { 3 } else { 2 };
+    for (i, cell) in grid::cells(panes, area, 1.0, 46.0, 12.0).into_iter().enumerate() {
+        let frame = match i {
+            2 => goal.clone(),
+            i => twins.frames.get(i).and_then(|f| f.get(at).or(f.last())).cloned(),
+        };
+        let Some(frame) = frame else { continue };
         let picture = fit(&frame, Rect::from_min_max(cell.min, cell.max - vec2(0.0, 46.0)));
-        let name = if i == 0 { &s.policy.physics } else { &s.policy.imagination };
+        let name = [&s.policy.physics, &s.policy.imagination, &s.policy.goal_picture][i.min(2)];
         let response = ui.interact(picture, ui.scope_id().with(("twin", i)), Sense::hover());
         response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name.as_str()));
         let id = app.textures.get(ui.ctx(), Slot::Twin(i), &frame, picture.width(), app.view.smooth);
@@ -101,6 +107,11 @@ pub fn show(app: &mut Studio, ui: &mut Ui, s: &Strings) {
         let small = TextStyle::Small.resolve(ui.style());
         let below = picture.left_bottom() + vec2(0.0, 6.0);
         ui.painter().text(below, Align2::LEFT_TOP, name.as_str(), body, *t.text);
+        if i == 2 {
+            let text = s.policy.goal_picture_text.as_str();
+            ui.painter().text(below + vec2(0.0, 20.0), Align2::LEFT_TOP, text, small, *t.text_faint);
+            continue;
+        }
         let side = twins.end.as_ref().map(|end| if i == 0 { end.world } else { end.model });
         if let Some(side) = side {
             let text = match side.success {

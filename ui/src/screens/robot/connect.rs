@@ -9,7 +9,7 @@ use crate::robot::{Place, Shown, Wish};
 use crate::theme::{self, space, tokens};
 use crate::widgets::basic::{card, hint, icon_text_button, section, soft};
 
-pub(super) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
+pub(crate) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
     let w = &s.robot;
     if let Some(robot) = &shown.robot {
         card(ui, |ui| {

@@ -13,7 +13,7 @@ use crate::theme::{self, space, tokens};
 use crate::widgets::basic::{hint, section, sized_icon_button};
 use crate::widgets::slider::{Spec, slider};
 
-pub(super) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
+pub(crate) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
     let Some(view) = &shown.view else { return };
     let w = &s.robot;
     ui.add_space(space::S);

@@ -1,14 +1,15 @@
 //! The Robot screen: connect, look, arm, move by hand, bring a bundle on the arm stage by stage, stop.
 
-mod connect;
-mod joints;
+pub(crate) mod connect;
+pub(crate) mod joints;
 mod replay;
 mod stages;
-mod state;
+pub(crate) mod state;
 pub(crate) mod teleop;
 mod twins;
 
 use eframe::egui::{CentralPanel, Frame, Image, Margin, Panel, ScrollArea, Ui, vec2};
+use forerun::models::Fit;
 
 use crate::app::Studio;
 use crate::robot::Shown;
@@ -35,6 +36,14 @@ pub struct RobotView {
     pub moment: usize,
     /// Runs are recorded.
     pub record: bool,
+    /// The Data screen shows the robot, to record episodes that a person shows.
+    pub recording: bool,
+    /// What is done in them, in words.
+    pub task: String,
+    /// Name of the dataset that they go into; empty: `robot`.
+    pub dataset: String,
+    /// Episodes on disk when the project's datasets were listed last.
+    pub listed_saved: u64,
     /// Recorded episodes beside their imagined twins, as the engine reported them.
     pub twins: Option<serde_json::Value>,
     /// Robot files were looked for.
@@ -98,7 +107,7 @@ fn empty(ui: &mut Ui, s: &crate::i18n::Strings) {
 }
 
 /// What the robot's camera sees.
-fn camera(app: &mut Studio, ui: &mut Ui, shown: &Shown) {
+pub(crate) fn camera(app: &mut Studio, ui: &mut Ui, shown: &Shown) {
     let s = app.strings();
     let name = shown.robot.as_ref().and_then(|r| r.cameras.first()).map(|c| c.name.clone());
     let Some(name) = name else {
@@ -115,16 +124,26 @@ fn camera(app: &mut Studio, ui: &mut Ui, shown: &Shown) {
     // A new picture is on its way to the card for a frame.
     let Some(id) = app.textures.get(ui.ctx(), Slot::Robot, frame, width, smooth) else { return };
     let ghost = app.ghost.frame.clone().filter(|_| app.ghost.on);
+    let model = app.models.iter().flatten().find(|m| m.name == app.ghost.model);
+    let bars = model.is_some_and(|m| m.contract.frame.fit == Fit::Bars);
     ui.vertical_centered(|ui| {
         let image = Image::new((id, vec2(width, height)));
         let response = ui.add(image.alt_text(&name).corner_radius(crate::theme::CARD_RADIUS));
         if let Some(ghost) = &ghost {
-            // The model sees the middle of the picture, in its own shape.
+            // The model sees the middle of the picture in its own shape, or all of it between bars.
             let shape = ghost.width as f32 / ghost.height.max(1) as f32;
-            let size = vec2(width.min(height * shape), height.min(width / shape));
+            let (size, part) = match bars {
+                true => {
+                    let own = width / height;
+                    (vec2(width, height), vec2((own / shape).min(1.0), (shape / own).min(1.0)))
+                }
+                false => (vec2(width.min(height * shape), height.min(width / shape)), vec2(1.0, 1.0)),
+            };
             if let Some(id) = app.textures.get(ui.ctx(), Slot::Ghost, ghost, size.x, smooth) {
                 let rect = eframe::egui::Rect::from_center_size(response.rect.center(), size);
-                let image = Image::new((id, size)).tint(eframe::egui::Color32::from_white_alpha(128));
+                let seen = eframe::egui::Rect::from_center_size(eframe::egui::pos2(0.5, 0.5), part);
+                let image = Image::new((id, size)).uv(seen);
+                let image = image.tint(eframe::egui::Color32::from_white_alpha(128));
                 image.paint_at(ui, rect);
             }
         }

@@ -25,7 +25,7 @@ pub(super) fn name<'s>(s: &'s Strings, t: &Tokens, state: &str) -> (&'s str, Col
     }
 }
 
-pub(super) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
+pub(crate) fn show(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown) {
     let w = &s.robot;
     let Some(view) = &shown.view else {
         soft(ui, &w.waiting);
@@ -139,6 +139,10 @@ fn actions(app: &mut Studio, ui: &mut Ui, s: &Strings, shown: &Shown, view: &Age
             release(app, ui, s);
         }
         _ => {}
+    }
+    // There, a person says where each episode begins and ends.
+    if app.view.screen == crate::screens::Screen::Data {
+        return;
     }
     let mut record = app.robot_view.record;
     if ui.checkbox(&mut record, &w.record).on_hover_text(&w.record_tip).changed() {

@@ -1,6 +1,7 @@
 //! The left side: base, data, method, time, and the button that matters.
 
 use eframe::egui::{Frame, Label, Margin, Panel, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
+use forerun::models::Fit;
 use forerun::train::post::Method;
 
 use crate::app::Studio;
@@ -72,6 +73,7 @@ pub fn show(app: &mut Studio, ui: &mut Ui) {
             edit(app, |doc| doc.method = method);
         }
         budget(app, ui, s);
+        shape(app, ui, s);
         divider(ui);
         section(ui, &s.train.name, |_| ());
         let suggested = app.train_name();
@@ -125,6 +127,73 @@ fn data(app: &mut Studio, ui: &mut Ui, s: &Strings) {
             }
         });
     }
+}
+
+/// How pictures of another shape become the model's: asked where a chosen dataset has such pictures, and shown.
+fn shape(app: &mut Studio, ui: &mut Ui, s: &Strings) {
+    let Some(base) = app.train_base().map(|base| base.contract.frame.clone()) else { return };
+    let (width, height) = (base.width, base.height);
+    let entries = app.data.entries.iter().flat_map(|all| all.iter());
+    let chosen = entries.filter(|e| app.train.datasets.contains(&e.name));
+    let odd: Vec<(String, usize, usize)> = chosen
+        .filter_map(|e| e.picture.map(|(w, h)| (e.name.clone(), w, h)))
+        .filter(|(_, w, h)| w * height != h * width)
+        .collect();
+    if odd.is_empty() {
+        return;
+    }
+    divider(ui);
+    section(ui, &s.train.shape, |_| ());
+    let choices = [
+        (Fit::Crop, s.train.crop.as_str(), s.train.crop_tip.as_str()),
+        (Fit::Bars, s.train.bars.as_str(), s.train.bars_tip.as_str()),
+    ];
+    let fit = app.train.fit.unwrap_or(base.fit);
+    if let Some(fit) = segments(ui, fit, &choices) {
+        edit(app, |doc| doc.fit = Some(fit));
+    }
+    hint(ui, if fit == Fit::Crop { &s.train.crop_tip } else { &s.train.bars_tip });
+    for (name, w, h) in odd {
+        let lost = lost((w, h), (width, height));
+        let words = if fit == Fit::Crop { &s.train.cropped } else { &s.train.barred };
+        let values: [(&str, &dyn std::fmt::Display); 4] =
+            [("name", &name), ("w", &w), ("h", &h), ("part", &format!("{:.0}", lost * 100.0))];
+        let text = fill(words, &values);
+        ui.horizontal(|ui| {
+            sketch(ui, fit, (w, h), (width, height), &text);
+            ui.add(Label::new(RichText::new(&text).small().color(*tokens(ui).text_soft)).wrap());
+        });
+    }
+}
+
+/// Share of the picture that is cut off, and of the model's picture that stays black: both are the same number.
+fn lost((w, h): (usize, usize), (width, height): (usize, usize)) -> f64 {
+    let (own, wanted) = (w as f64 / h.max(1) as f64, width as f64 / height.max(1) as f64);
+    1.0 - (own / wanted).min(wanted / own)
+}
+
+/// The picture and the model's within or around it.
+fn sketch(ui: &mut Ui, fit: Fit, picture: (usize, usize), model: (usize, usize), name: &str) {
+    let t = tokens(ui);
+    let (area, response) = ui.allocate_exact_size(vec2(72.0, 54.0), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, name));
+    let within = |(w, h): (usize, usize), room: eframe::egui::Vec2| {
+        let scale = (room.x / w.max(1) as f32).min(room.y / h.max(1) as f32);
+        vec2(w as f32 * scale, h as f32 * scale)
+    };
+    let (outer, inner) = match fit {
+        Fit::Crop => (picture, model),
+        Fit::Bars => (model, picture),
+    };
+    let outer = within(outer, area.size());
+    let inner = within(inner, outer);
+    let around = |size| eframe::egui::Rect::from_center_size(area.center(), size);
+    // What is cut off, or the bars; then what is kept.
+    let rest = if fit == Fit::Crop { *t.control } else { eframe::egui::Color32::BLACK };
+    ui.painter().rect_filled(around(outer), 2, rest);
+    ui.painter().rect_filled(around(inner), 2, *t.accent_soft);
+    let line = Stroke::new(1.0, *t.accent);
+    ui.painter().rect_stroke(around(inner), 2, line, eframe::egui::StrokeKind::Inside);
 }
 
 fn budget(app: &mut Studio, ui: &mut Ui, s: &Strings) {
@@ -262,4 +331,16 @@ pub fn preflight(ui: &mut Ui, s: &Strings, found: &forerun::train::post::Preflig
         ui.add(Label::new(RichText::new(speed).small().color(*t.text_soft)));
         ui.add(Label::new(RichText::new(room).small().color(*t.text_faint)));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_off_and_what_stays_black_is_one_share() {
+        assert!((lost((640, 480), (128, 128)) - 0.25).abs() < 1e-9);
+        assert!((lost((480, 640), (128, 128)) - 0.25).abs() < 1e-9);
+        assert!(lost((96, 96), (128, 128)).abs() < 1e-9);
+    }
 }
