@@ -121,7 +121,11 @@ fn new_metal(index: usize) -> Result<Device, Missing> {
 /// A panic in a driver's bindings is a device that cannot be used, not the end of the program.
 fn guarded(make: impl FnOnce() -> candle_core::Result<Device>) -> Result<Device, Missing> {
     match catch_unwind(AssertUnwindSafe(make)) {
-        Ok(made) => made.map_err(|e| Missing::Device(e.to_string().trim_end_matches('.').to_owned())),
+        // Only the first line: with RUST_BACKTRACE candle's errors bring the way to them along.
+        Ok(made) => made.map_err(|e| {
+            let text = e.to_string();
+            Missing::Device(text.lines().next().unwrap_or_default().trim_end_matches('.').to_owned())
+        }),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -190,6 +194,9 @@ mod tests {
         let missing = guarded(|| panic!("no library {}", 7)).expect_err("it panicked");
         let text = missing.failure("cuda").text();
         assert!(text.contains("no library 7") && text.contains("cpu"), "{text}");
+        let refused = || Err(candle_core::Error::Msg("no such card.\n   0: somewhere".into()));
+        let text = guarded(refused).expect_err("it was refused").failure("cuda:9").text();
+        assert!(text.starts_with("cuda:9 could not be opened: no such card. Choose"), "{text}");
     }
 
     #[cfg(unix)]
