@@ -6,7 +6,6 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[allow(dead_code)]
 mod driven;
 #[path = "../robot_support/mod.rs"]
 mod robot_support;

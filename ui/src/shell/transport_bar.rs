@@ -82,7 +82,7 @@ fn rate(app: &mut Studio, ui: &mut Ui, s: &Strings) {
 
 /// Where egui's memory has the line of the timeline, a [`Rect`] in points, for whoever moves a pointer along it.
 pub fn timeline_line() -> Id {
-    Id::new("the line of the timeline")
+    Id::unique("the line of the timeline")
 }
 
 fn timeline(app: &mut Studio, ui: &mut Ui, s: &Strings) {
