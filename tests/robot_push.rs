@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use agent::Agent;
+use agent::{Agent, patient};
 use forerun::Frame;
 use forerun::dataset::Dataset;
 use forerun::policy::load_policy;
@@ -38,19 +38,6 @@ fn robot(folder: &Path) -> RobotFile {
     patient(&mut robot);
     robot.write(&folder.join("robot.toml")).unwrap();
     robot
-}
-
-/// Numbers for a machine that has little time for it.
-fn patient(robot: &mut RobotFile) {
-    robot.port.answer_ms = 20;
-    robot.watch.bus_hold_cycles = 40;
-    robot.watch.bus_fault_ms = 5000;
-    robot.watch.silent_hold_ms = 4000;
-    robot.watch.silent_park_ms = 12_000;
-    robot.watch.lease_ms = 8000;
-    robot.watch.command_age_ms = 2000;
-    robot.watch.starved_fault_ms = 8000;
-    robot.raised = Some(robot.name.clone());
 }
 
 /// A hand that holds the dead-man key until a moment, and writes down what it saw.

@@ -3,14 +3,15 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "robot_support/agent.rs"]
+mod agent;
 mod robot_support;
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use agent::{Agent, patient};
 use forerun::dataset::Dataset;
 use forerun::robot::agent::Client;
 use forerun::robot::agent::protocol::{Ask, Tell};
@@ -25,17 +26,9 @@ struct Bench {
     dir: tempfile::TempDir,
     arm: PtyArm,
     robot: RobotFile,
-    child: Child,
-    address: String,
+    agent: Agent,
     _eyes: Eyes,
     _alone: MutexGuard<'static, ()>,
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Bench {
@@ -47,7 +40,6 @@ impl Bench {
         let emulated = EmulatedArm::new(3);
         let mut robot = emulated.robot_file("desk arm");
         robot.port.path = Some(dir.path().join("port"));
-        robot.port.answer_ms = 20;
         let eye = dir.path().join("front.png");
         robot.cameras = vec![CameraFile {
             name: "front".into(),
@@ -57,29 +49,12 @@ impl Bench {
             required: true,
             source: Some(format!("file:{}", eye.display())),
         }];
-        // Numbers for a machine that has little time for it.
-        robot.watch.bus_hold_cycles = 40;
-        robot.watch.bus_fault_ms = 5000;
-        robot.watch.silent_hold_ms = 4000;
-        robot.watch.silent_park_ms = 12_000;
-        robot.watch.lease_ms = 8000;
-        robot.watch.command_age_ms = 2000;
-        robot.watch.starved_fault_ms = 8000;
-        robot.raised = Some(robot.name.clone());
+        patient(&mut robot);
         let file = dir.path().join("robot.toml");
         robot.write(&file).unwrap();
         let arm = PtyArm::start(&dir.path().join("port"), emulated).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_forerun-agent"))
-            .args(["--listen", "127.0.0.1:0", "--robot"])
-            .arg(&file)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let address = ready["listen"].as_str().unwrap().to_owned();
-        Self { _eyes: Eyes::open(eye), dir, arm, robot, child, address, _alone: alone }
+        let agent = Agent::start(&file);
+        Self { _eyes: Eyes::open(eye), dir, arm, robot, agent, _alone: alone }
     }
 
     fn set(&self) -> PathBuf {
@@ -88,7 +63,7 @@ impl Bench {
 
     /// The program that controls.
     fn controller(&self) -> Client {
-        let mut client = Client::connect(&self.address, None, "a person").unwrap();
+        let mut client = Client::connect(&self.agent.address, None, "a person").unwrap();
         client.ask(Ask::Lease { key: None }).unwrap();
         client.ask(Ask::Connect).unwrap();
         self.until(&mut client, "limp");
@@ -109,7 +84,7 @@ impl Bench {
     }
 
     fn begin(&self, task: &str) -> Recorder {
-        Recorder::begin(&self.address, None, &self.robot, &self.set(), task).unwrap()
+        Recorder::begin(&self.agent.address, None, &self.robot, &self.set(), task).unwrap()
     }
 
     /// Waits for this many moments; `meanwhile` is called again and again.
@@ -196,15 +171,15 @@ fn a_killed_agent_loses_no_episode() {
     let first = bench.begin("one");
     bench.collect(&first, 4, || client.heartbeat(false).unwrap());
     let frames = first.progress().frames;
-    bench.child.kill().unwrap();
-    bench.child.wait().unwrap();
+    bench.agent.child.kill().unwrap();
+    bench.agent.child.wait().unwrap();
     // What was seen before the agent died is an episode.
     assert!(first.finish().unwrap() >= frames.min(4));
     let bytes = |set: &Path| std::fs::read(set.join("meta/info.json")).unwrap();
     let kept = bytes(&bench.set());
     assert_eq!(Dataset::open(&bench.set()).unwrap().len(), 1);
     // Nothing of a running episode is in the dataset, so nothing of it can break what is there.
-    let gone = Recorder::begin(&bench.address, None, &bench.robot, &bench.set(), "two");
+    let gone = Recorder::begin(&bench.agent.address, None, &bench.robot, &bench.set(), "two");
     assert!(gone.is_err(), "there is no agent any more");
     assert_eq!(bytes(&bench.set()), kept);
 }
@@ -218,9 +193,9 @@ fn episodes_of_another_robot_are_refused_before_anything_is_shown() {
     first.finish().unwrap();
     let mut other = bench.robot.clone();
     other.cameras[0].width = 64;
-    let told = Recorder::begin(&bench.address, None, &other, &bench.set(), "two").err().unwrap().text();
+    let told = Recorder::begin(&bench.agent.address, None, &other, &bench.set(), "two").err().unwrap().text();
     assert!(told.contains("Choose a new folder"), "{told}");
     other.cameras.clear();
-    let told = Recorder::begin(&bench.address, None, &other, &bench.set(), "two").err().unwrap().text();
+    let told = Recorder::begin(&bench.agent.address, None, &other, &bench.set(), "two").err().unwrap().text();
     assert!(told.contains("no camera"), "{told}");
 }

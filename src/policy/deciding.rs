@@ -41,6 +41,19 @@ pub enum Deciding {
     },
 }
 
+/// Why a policy and a way of deciding do not go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// There is none, and only a planner does without.
+    NoPolicy,
+    /// It goes for pictures, and nothing says for which.
+    NoGoal,
+    /// It goes for pictures, so it has no proposals for a planner that is told by words.
+    NoProposals,
+    /// It is told by words and does not go for pictures.
+    DeafToGoals,
+}
+
 /// What a mind is made of.
 #[derive(Clone, Copy)]
 pub struct Parts<'m> {
@@ -48,7 +61,7 @@ pub struct Parts<'m> {
     pub policy: Option<&'m Policy>,
     /// The world model to look ahead in.
     pub model: Option<&'m dyn WorldModel>,
-    /// Size of the policy's noise; by default none alone, and 1 for the candidates of best-of-N.
+    /// Size of the policy's noise; `None` = [`Deciding::temperature`].
     pub temperature: Option<f32>,
     /// Denoising steps a frame.
     pub refine: usize,
@@ -78,32 +91,47 @@ impl Deciding {
         }
     }
 
+    /// Size of the policy's noise where nothing asks for another: none alone, and 1 for the candidates of best-of-N.
+    pub fn temperature(self, asked: Option<f32>) -> f32 {
+        asked.unwrap_or(if matches!(self, Self::BestOf { .. }) { 1.0 } else { 0.0 })
+    }
+
+    /// Why a policy of this kind (`None` = no policy) cannot be used in this way.
+    pub fn misfit(self, kind: Option<Kind>) -> Option<Misfit> {
+        match (self, kind) {
+            (Self::Planner { .. }, None) => None,
+            (_, None) => Some(Misfit::NoPolicy),
+            (Self::Alone | Self::BestOf { .. }, Some(Kind::Goal)) => Some(Misfit::NoGoal),
+            (Self::Planner { .. }, Some(Kind::Goal)) => Some(Misfit::NoProposals),
+            (Self::Subgoals { .. }, Some(Kind::Direct)) => Some(Misfit::DeafToGoals),
+            _ => None,
+        }
+    }
+
     /// Whether a policy of this kind (`None` = no policy) can be used in this way.
     ///
     /// # Errors
     /// When it cannot; the text says what to choose instead.
     pub fn check(self, kind: Option<Kind>) -> Result<(), Failure> {
-        let failure = match (self, kind) {
-            (Self::Planner { .. }, None) => return Ok(()),
-            (_, None) => Failure::new(
-                "There is no policy to try.",
-                "Choose one (--policy); only the planner does without.",
-            ),
-            (Self::Alone | Self::BestOf { .. }, Some(Kind::Goal)) => Failure::new(
+        let (what, instead) = match self.misfit(kind) {
+            None => return Ok(()),
+            Some(Misfit::NoPolicy) => {
+                ("There is no policy to try.", "Choose one (--policy); only the planner does without.")
+            }
+            Some(Misfit::NoGoal) => (
                 "This policy goes for pictures, and nothing says for which.",
                 "Let it decide by subgoals (--subgoals): a world model imagines them from the words.",
             ),
-            (Self::Planner { .. }, Some(Kind::Goal)) => Failure::new(
+            Some(Misfit::NoProposals) => (
                 "This policy goes for pictures, so it has no proposals for a planner that is told by words.",
                 "Plan without a policy, or choose one that is told by words.",
             ),
-            (Self::Subgoals { .. }, Some(Kind::Direct)) => Failure::new(
+            Some(Misfit::DeafToGoals) => (
                 "This policy is told by words, it does not go for pictures.",
                 "Let it decide alone, or learn a policy of the kind goal (--kind goal) for subgoals.",
             ),
-            _ => return Ok(()),
         };
-        Err(failure)
+        Err(Failure::new(what, instead))
     }
 
     /// A mind with this seed.
@@ -118,16 +146,18 @@ impl Deciding {
                 Failure::new("There is no world model to look ahead in.", "Choose one (--with).")
             })
         };
+        let temperature = self.temperature(parts.temperature);
         Ok(match self {
-            Self::Alone => Box::new(PolicyMind {
-                policy: policy()?,
+            Self::Alone => Box::new(PolicyMind { policy: policy()?, seed, temperature }),
+            Self::BestOf { candidates, seeds } => Box::new(BestOf::new(
+                policy()?,
+                model()?,
+                candidates,
+                seeds,
+                parts.refine,
+                temperature,
                 seed,
-                temperature: parts.temperature.unwrap_or(0.0),
-            }),
-            Self::BestOf { candidates, seeds } => {
-                let boldness = parts.temperature.unwrap_or(1.0);
-                Box::new(BestOf::new(policy()?, model()?, candidates, seeds, parts.refine, boldness, seed)?)
-            }
+            )?),
             Self::Planner { method, seeds } => {
                 let search =
                     PlannerSettings { method, seeds, refine: parts.refine, ..PlannerSettings::default() };

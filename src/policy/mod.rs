@@ -47,7 +47,7 @@ pub use actor::{Ended, Yardstick, play};
 pub use agent::{Agent, AgentSettings, Latency};
 pub use align::Columns;
 pub use best_of::BestOf;
-pub use deciding::{Deciding, Parts};
+pub use deciding::{Deciding, Misfit, Parts};
 pub use evaluate::{EpisodeResult, EvaluateSettings, Evaluation, MindOf, Tally, Venue, evaluate, scenes};
 pub use examples::{Cutter, scaling_of};
 pub use experience::{Experience, ExperienceSettings, imagine_experience};

@@ -1,9 +1,24 @@
-//! The agent of the tests of what talks to it.
+//! The agent of the tests of what talks to it, and a robot that waits for a busy machine.
 #![allow(clippy::unwrap_used, dead_code)] // Each test program uses a part of this.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+use forerun::robot::file::RobotFile;
+
+/// Numbers for a machine that has little time for it.
+pub fn patient(robot: &mut RobotFile) {
+    robot.port.answer_ms = 20;
+    robot.watch.bus_hold_cycles = 40;
+    robot.watch.bus_fault_ms = 5000;
+    robot.watch.silent_hold_ms = 4000;
+    robot.watch.silent_park_ms = 12_000;
+    robot.watch.lease_ms = 8000;
+    robot.watch.command_age_ms = 2000;
+    robot.watch.starved_fault_ms = 8000;
+    robot.raised = Some(robot.name.clone());
+}
 
 /// The agent of a robot file as a process of its own, on a free port; ends with this value.
 pub struct Agent {

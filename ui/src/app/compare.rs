@@ -406,8 +406,11 @@ impl Studio {
 
     /// Goes to a frame now and not with the next frame of the window: what is laid out after this shows it already.
     pub fn seek(&mut self, frame: usize) {
+        let before = self.transport.frame();
         self.transport.apply(Input::Seek(frame), self.now);
-        self.follow_frames();
+        if self.transport.frame() != before {
+            self.follow_frames();
+        }
     }
 
     /// Asks for the frames that are about to be shown and were let go of; keeps memory within [`MEMORY_LIMIT`].

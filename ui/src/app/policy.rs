@@ -8,6 +8,8 @@ use forerun::engine::protocol::{
     JobId, ModelInfo, PolicyEvaluateSpec, PolicyImproveSpec, PolicyRankSpec, PolicyTrainSpec, PolicyTwinSpec,
     Reading, Request,
 };
+use forerun::models::policy::Kind as PolicyKind;
+use forerun::policy::{Deciding, Misfit, Pace};
 
 use super::Studio;
 use super::data::End;
@@ -72,16 +74,16 @@ impl Studio {
     /// Why the chosen policy, model and way of deciding do not go together, and what to choose instead.
     pub fn way_trouble(&self) -> Option<&'static str> {
         let words = &self.strings().policy;
-        let goal = self.acting_policy().map(|entry| entry.goal);
+        let kind =
+            self.acting_policy().map(|entry| if entry.goal { PolicyKind::Goal } else { PolicyKind::Direct });
         let deaf = self.policy_model().is_some_and(|model| !model.contract.text);
-        Some(match (self.policy.way, goal) {
-            (Way::Planner, None) => return None,
-            (_, None) => words.no_policy.as_str(),
-            (Way::Alone | Way::BestOf, Some(true)) => words.goal_alone.as_str(),
-            (Way::Planner, Some(true)) => words.goal_planned.as_str(),
-            (Way::Subgoals, Some(false)) => words.words_subgoals.as_str(),
-            (Way::Subgoals, Some(true)) if deaf => words.deaf_model.as_str(),
-            _ => return None,
+        Some(match self.policy.deciding().misfit(kind) {
+            Some(Misfit::NoPolicy) => words.no_policy.as_str(),
+            Some(Misfit::NoGoal) => words.goal_alone.as_str(),
+            Some(Misfit::NoProposals) => words.goal_planned.as_str(),
+            Some(Misfit::DeafToGoals) => words.words_subgoals.as_str(),
+            None if deaf && self.policy.way == Way::Subgoals => words.deaf_model.as_str(),
+            None => return None,
         })
     }
 
@@ -314,7 +316,7 @@ impl Studio {
     }
 
     /// How long the evaluation that is set up takes, where that was measured.
-    pub fn measured_pace(&self) -> Option<forerun::policy::Pace> {
+    pub fn measured_pace(&self) -> Option<Pace> {
         let spec = self.evaluation_spec()?;
         let (of, pace) = self.policies.measured.as_ref()?;
         (PolicyEvaluateSpec { measure: false, ..of.clone() } == spec).then_some(*pace)
@@ -391,7 +393,7 @@ impl Studio {
         let Some(found) = self.policies.evaluation.clone() else { return };
         let policy = found.policy.map(|(_, folder)| folder);
         // Only a planner does without one.
-        let without = matches!(found.how, forerun::policy::Deciding::Planner { .. });
+        let without = matches!(found.how, Deciding::Planner { .. });
         let policy =
             policy.or_else(|| self.policy_entry().filter(|_| !without).map(|entry| entry.folder.clone()));
         let model = self.models.iter().flatten().find(|m| Some(&m.sha256) == found.model.as_ref());

@@ -153,8 +153,8 @@ pub(super) fn run(arguments: Arguments) -> Answer {
     let model =
         ahead.as_ref().map(|loaded| json!({ "name": loaded.info.name, "sha256": loaded.info.sha256 }));
     let about = json!({
-        "policy": policy.as_ref().map(|policy| about(policy, a)), "mind": name, "how": how, "temperature": a.temperature,
-        "with": model, "doubt_seeds": a.doubt_seeds,
+        "policy": policy.as_ref().map(|policy| about(policy, a)), "mind": name, "how": how,
+        "temperature": how.temperature(a.temperature), "with": model, "doubt_seeds": a.doubt_seeds,
     });
     super::super::add_report(&mut value, Some(about));
     if let (true, Some(folder)) = (a.save, &a.policy) {
