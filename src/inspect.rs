@@ -6,6 +6,7 @@ use candle_core::Device;
 use serde_json::{Value, json};
 
 use crate::dataset::doctor;
+use crate::engine::device::Place;
 use crate::engine::record::{FutureRecord, RECORD_FILE, locate};
 use crate::engine::{backend, places};
 use crate::failure::Failure;
@@ -93,7 +94,7 @@ fn model(folder: &Path) -> Result<Inspection, Failure> {
     let problem = if policy {
         crate::policy::load_policy(folder).err()
     } else {
-        backend::load(folder, &Device::Cpu).err()
+        backend::load(folder, &Place::Candle(Device::Cpu)).err()
     };
     let problems: Vec<String> = problem.map(|f| f.text()).into_iter().collect();
     let frame = &info.contract.frame;

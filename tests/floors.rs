@@ -49,6 +49,11 @@ fn the_library_knows_no_window() {
 }
 
 #[test]
+fn the_shaders_know_no_window() {
+    never("forerun-gpu", &["egui", "eframe", "winit", "rfd", "forerun", "forerun-ui", "rapier3d", "clap"]);
+}
+
+#[test]
 fn the_window_names_no_network_itself() {
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/ui/Cargo.toml")).unwrap();
     for name in ["candle", "forerun-models", "serialport", "rustypot"] {

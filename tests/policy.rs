@@ -241,6 +241,7 @@ mod ahead {
     use std::path::PathBuf;
 
     use forerun::engine::backend::{self, HistoryFrame, WorldModel};
+    use forerun::engine::device::Place;
     use forerun::models::nn::Params;
     use forerun::policy::{
         AgentSettings, BestOf, EvaluateSettings, ExperienceSettings, Mind, Moment, Planner, PlannerSettings,
@@ -287,7 +288,7 @@ mod ahead {
         }
 
         fn model(&self) -> Box<dyn WorldModel> {
-            backend::load(&self.path("model"), &candle_core::Device::Cpu).unwrap()
+            backend::load(&self.path("model"), &Place::Candle(candle_core::Device::Cpu)).unwrap()
         }
 
         fn policy(&self, kind: Kind, base: Option<&Path>, data: &[PathBuf], out: &str) -> Policy {

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use candle_core::Device;
 use forerun_models::dreamer::{Dreamer, ModelError, Rollout};
 use forerun_models::{Contract, Frame};
 
 pub use forerun_models::dreamer::{HistoryFrame, Imagined, Stream};
 
+use super::device::Place;
 use super::published::{self, ClipModel};
 use crate::failure::Failure;
 
@@ -46,17 +46,29 @@ pub trait WorldModel: Send + Sync {
     }
 }
 
-/// Loads a model folder onto a device.
+/// Loads a model folder.
 ///
 /// # Errors
-/// When the folder is no sound model, or its family is unknown here.
-pub fn load(folder: &Path, device: &Device) -> Result<Box<dyn WorldModel>, Failure> {
+/// When the folder is no sound model, its family is unknown here or does not run there.
+pub fn load(folder: &Path, place: &Place) -> Result<Box<dyn WorldModel>, Failure> {
     if published::is_published(folder) {
-        return Ok(Box::new(published::load(folder, device)?));
+        return match place {
+            Place::Candle(device) => Ok(Box::new(published::load(folder, device)?)),
+            Place::Card(card) => Err(Failure::new(
+                format!("Published models do not run on {} this way.", card.name()),
+                "Use the device cpu, or a build for the card (docs/gpu.md).",
+            )),
+        };
     }
     let contract = Contract::load(folder).map_err(Failure::from_error)?;
     match contract.family.as_str() {
-        "dreamer" => Ok(Box::new(Dreamer::load(folder, device).map_err(explain)?)),
+        "dreamer" => {
+            let loaded = match place {
+                Place::Candle(device) => Dreamer::load(folder, device),
+                Place::Card(card) => Dreamer::load_on(folder, card.clone()),
+            };
+            Ok(Box::new(loaded.map_err(explain)?))
+        }
         family => Err(Failure::new(
             format!(
                 "The model {} is of the family {family}, which this version does not know.",
@@ -72,7 +84,9 @@ fn explain(error: ModelError) -> Failure {
         ModelError::Weights(_) | ModelError::Json { .. } | ModelError::File { .. } => {
             "Restore the model folder from where it came, or train it again."
         }
-        ModelError::Compute(_) => "Ask for fewer futures at once, or use the device cpu.",
+        ModelError::Compute(_) | ModelError::Card(_) => {
+            "Ask for fewer futures at once, or use the device cpu."
+        }
         _ => "",
     };
     Failure::new(format!("{}.", error.to_string().trim_end_matches('.')), advice)

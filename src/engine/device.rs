@@ -1,12 +1,44 @@
-//! Devices by name: `cpu`, `cuda`, `cuda:1`, `metal`.
+//! Devices by name: `cpu`, `cuda`, `cuda:1`, `metal`, `wgpu`, `wgpu:1`.
+//!
+//! On the first four candle computes, and everything runs. `wgpu` is any other graphics card: world models of the shipped
+//! kind imagine there with shaders of our own, and nothing else does. Those shaders live beside the window's drivers; this
+//! floor only knows that somebody may bring them ([`register`]).
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use candle_core::Device;
+use forerun_models::dreamer::Accelerator;
 
 use crate::failure::Failure;
+
+/// Where a world model runs.
+#[derive(Clone)]
+pub enum Place {
+    /// On a device of candle's.
+    Candle(Device),
+    /// On a card with kernels of its own.
+    Card(Arc<dyn Accelerator>),
+}
+
+/// Cards with kernels of their own.
+pub trait Cards: Send + Sync {
+    /// How many of them are faster than the processor.
+    fn fast(&self) -> usize;
+    /// Card `number`, the fast ones first.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in words that go on from "could not be opened:".
+    fn open(&self, number: usize) -> Result<Arc<dyn Accelerator>, String>;
+}
+
+static CARDS: OnceLock<Box<dyn Cards>> = OnceLock::new();
+
+/// Lets models run on these cards, as the devices `wgpu`, `wgpu:1`, ... The first registration counts.
+pub fn register(cards: Box<dyn Cards>) {
+    drop(CARDS.set(cards));
+}
 
 /// Names of the devices that this build can use on this machine, the processor first.
 pub fn names() -> Vec<String> {
@@ -18,9 +50,16 @@ pub fn names() -> Vec<String> {
         if new_metal(0).is_ok() {
             names.push("metal".to_owned());
         }
+        let cards = CARDS.get().map_or(0, |cards| cards.fast());
+        names.extend((0..cards).map(|i| if i == 0 { "wgpu".to_owned() } else { format!("wgpu:{i}") }));
         names
     };
     NAMES.get_or_init(look).clone()
+}
+
+/// Those of them on which candle computes.
+fn candle_names() -> Vec<String> {
+    names().into_iter().filter(|name| card_number(name).is_none()).collect()
 }
 
 /// Whether networks learn on a device of that name; on every one they imagine.
@@ -28,7 +67,41 @@ pub fn learns(name: &str) -> bool {
     ["cpu", "cuda", "metal"].contains(&name.split_once(':').map_or(name, |(kind, _)| kind))
 }
 
-/// The device of that name.
+/// Where a world model runs on the device of that name.
+///
+/// # Errors
+/// See [`open`].
+pub fn place(name: &str) -> Result<Place, Failure> {
+    let Some(number) = card_number(name) else { return open(name).map(Place::Candle) };
+    // As with candle's cards, each is opened once.
+    static OPEN: Mutex<BTreeMap<usize, Arc<dyn Accelerator>>> = Mutex::new(BTreeMap::new());
+    let mut open = OPEN.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(card) = open.get(&number) {
+        return Ok(Place::Card(card.clone()));
+    }
+    let cards = CARDS.get().ok_or_else(|| Missing::Support("graphics card").failure(name))?;
+    let opened = catch_unwind(AssertUnwindSafe(|| cards.open(number)));
+    let opened = opened.unwrap_or_else(|_| Err("its driver failed".into()));
+    let card = opened.map_err(|why| Missing::Device(why.trim_end_matches('.').into()).failure(name))?;
+    open.insert(number, card.clone());
+    Ok(Place::Card(card))
+}
+
+/// Where a policy thinks that acts in a world model on the device of that name: there as well, if candle computes there.
+///
+/// # Errors
+/// See [`open`].
+pub fn beside(name: &str) -> Result<Device, Failure> {
+    if card_number(name).is_some() { Ok(Device::Cpu) } else { open(name) }
+}
+
+/// The number of a card of our own kernels, where a name means one.
+fn card_number(name: &str) -> Option<usize> {
+    let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
+    if kind == "wgpu" { number.parse().ok() } else { None }
+}
+
+/// The device of that name, for everything that candle computes.
 ///
 /// # Errors
 /// When the name is unknown, or this build or machine has no such device.
@@ -39,6 +112,10 @@ pub fn open(name: &str) -> Result<Device, Failure> {
         ("cpu", Some(0)) => Ok(Device::Cpu),
         ("cuda", Some(i)) => kept(("cuda", i), || new_cuda(i)).map_err(|why| why.failure(name)),
         ("metal", Some(i)) => kept(("metal", i), || new_metal(i)).map_err(|why| why.failure(name)),
+        ("wgpu", Some(_)) => Err(Failure::new(
+            format!("On {name} only world models of the shipped kind run, and only to imagine."),
+            format!("For this, use one of: {}.", candle_names().join(", ")),
+        )),
         _ => Err(Failure::new(
             format!("There is no device called {name}."),
             format!("Use one of: {}.", names().join(", ")),
@@ -197,6 +274,18 @@ mod tests {
         let refused = || Err(candle_core::Error::Msg("no such card.\n   0: somewhere".into()));
         let text = guarded(refused).expect_err("it was refused").failure("cuda:9").text();
         assert!(text.starts_with("cuda:9 could not be opened: no such card. Choose"), "{text}");
+    }
+
+    #[test]
+    fn what_a_card_of_ours_cannot_do_is_said() {
+        let text = open("wgpu:1").unwrap_err().text();
+        assert!(text.contains("wgpu:1") && text.contains("imagine") && text.contains("cpu"), "{text}");
+        assert!(matches!(beside("wgpu").unwrap(), Device::Cpu));
+        assert!(matches!(place("cpu").unwrap(), Place::Candle(Device::Cpu)));
+        assert!(beside("wgpu:x").is_err() && place("wgpu:x").is_err());
+        // Nobody has registered any in this test's process.
+        let text = place("wgpu").err().expect("there is none").text();
+        assert!(text.contains("no graphics card support"), "{text}");
     }
 
     #[cfg(unix)]

@@ -84,9 +84,9 @@ impl ModelStore {
         while kept.len() >= KEPT {
             kept.remove(0);
         }
-        let device = device::open(device_name)?;
+        let place = device::place(device_name)?;
         let start = std::time::Instant::now();
-        let model = backend::load(folder, &device)?;
+        let model = backend::load(folder, &place)?;
         let load_ms = start.elapsed().as_secs_f64() * 1e3;
         let info = ModelInfo {
             name: places::name_of(folder, model.contract()),

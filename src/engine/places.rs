@@ -115,15 +115,24 @@ pub fn own_data() -> Option<PathBuf> {
 /// Folders of shipped models: beside the executable (a release), above it (a build in its repository), and where
 /// this library was built (a build with its target folder elsewhere).
 pub fn shipped_models() -> Vec<PathBuf> {
+    shipped("models")
+}
+
+/// The same for policies.
+pub fn shipped_policies() -> Vec<PathBuf> {
+    shipped("policies")
+}
+
+fn shipped(kind: &str) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     if let Ok(exe) = std::env::current_exe() {
         let exe = exe.canonicalize().unwrap_or(exe);
         for folder in exe.ancestors().skip(1) {
-            folders.push(folder.join("assets/models"));
-            folders.push(folder.join("share/forerun/models"));
+            folders.push(folder.join("assets").join(kind));
+            folders.push(folder.join("share/forerun").join(kind));
         }
     }
-    folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models"));
+    folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("assets").join(kind));
     folders.retain(|folder| folder.is_dir());
     let mut seen = std::collections::HashSet::new();
     folders.retain(|folder| seen.insert(folder.clone()));

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::best_of::BestOf;
 use super::mind::{Mind, PolicyMind};
+use super::own_actions::{OwnActions, OwnActionsSettings};
 use super::planner::{Method, Planner, PlannerSettings};
 use super::subgoals::{SubgoalSettings, Subgoals};
 use crate::engine::backend::WorldModel;
@@ -37,6 +38,11 @@ pub enum Deciding {
         /// Frames ahead that a goal lies.
         ahead: usize,
         /// Futures of which the best one's end becomes the goal.
+        futures: usize,
+    },
+    /// The model imagines from the words alone, and what it takes to have been done is done; no policy at all.
+    OwnActions {
+        /// Futures of which the best one is acted out.
         futures: usize,
     },
 }
@@ -80,6 +86,7 @@ impl Deciding {
             Self::BestOf { candidates, .. } => format!("best of {candidates}"),
             Self::Planner { .. } => "planner".into(),
             Self::Subgoals { .. } => "subgoals".into(),
+            Self::OwnActions { .. } => "model's own".into(),
         }
     }
 
@@ -99,7 +106,7 @@ impl Deciding {
     /// Why a policy of this kind (`None` = no policy) cannot be used in this way.
     pub fn misfit(self, kind: Option<Kind>) -> Option<Misfit> {
         match (self, kind) {
-            (Self::Planner { .. }, None) => None,
+            (Self::Planner { .. }, None) | (Self::OwnActions { .. }, _) => None,
             (_, None) => Some(Misfit::NoPolicy),
             (Self::Alone | Self::BestOf { .. }, Some(Kind::Goal)) => Some(Misfit::NoGoal),
             (Self::Planner { .. }, Some(Kind::Goal)) => Some(Misfit::NoProposals),
@@ -115,9 +122,10 @@ impl Deciding {
     pub fn check(self, kind: Option<Kind>) -> Result<(), Failure> {
         let (what, instead) = match self.misfit(kind) {
             None => return Ok(()),
-            Some(Misfit::NoPolicy) => {
-                ("There is no policy to try.", "Choose one (--policy); only the planner does without.")
-            }
+            Some(Misfit::NoPolicy) => (
+                "There is no policy to try.",
+                "Choose one (--policy); only the planner and a model that acts by itself do without.",
+            ),
             Some(Misfit::NoGoal) => (
                 "This policy goes for pictures, and nothing says for which.",
                 "Let it decide by subgoals (--subgoals): a world model imagines them from the words.",
@@ -163,6 +171,11 @@ impl Deciding {
                     PlannerSettings { method, seeds, refine: parts.refine, ..PlannerSettings::default() };
                 Box::new(Planner::new(model()?, parts.policy, None, search, seed)?)
             }
+            Self::OwnActions { futures } => {
+                let refine = parts.refine;
+                let own = OwnActionsSettings { futures, refine, ..OwnActionsSettings::default() };
+                Box::new(OwnActions::new(model()?, own, seed)?)
+            }
             Self::Subgoals { ahead, futures } => {
                 let goals = SubgoalSettings { ahead, futures, ..SubgoalSettings::default() };
                 Box::new(Subgoals::new(policy()?, model()?, goals, seed)?)
@@ -176,19 +189,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const WAYS: [Deciding; 4] = [
+    const WAYS: [Deciding; 5] = [
         Deciding::Alone,
         Deciding::BestOf { candidates: 4, seeds: 2 },
         Deciding::Planner { method: Method::Mppi, seeds: 1 },
         Deciding::Subgoals { ahead: 8, futures: 4 },
+        Deciding::OwnActions { futures: 4 },
     ];
 
     #[test]
     fn each_way_says_which_policies_it_takes() {
         let takes = |kind| WAYS.map(|way| way.check(kind).is_ok());
-        assert_eq!(takes(Some(Kind::Direct)), [true, true, true, false]);
-        assert_eq!(takes(Some(Kind::Goal)), [false, false, false, true]);
-        assert_eq!(takes(None), [false, false, true, false]);
+        assert_eq!(takes(Some(Kind::Direct)), [true, true, true, false, true]);
+        assert_eq!(takes(Some(Kind::Goal)), [false, false, false, true, true]);
+        assert_eq!(takes(None), [false, false, true, false, true]);
         let told = Deciding::Alone.check(Some(Kind::Goal)).unwrap_err().text();
         assert!(told.contains("subgoals"), "{told}");
     }

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::actor::{Yardstick, blind, expert, expert_channels, play, with_agent};
 use super::agent::{Agent, AgentSettings, Latency};
 use super::align::Columns;
+use super::judge::{self, Push};
 use super::mind::Mind;
-use super::model_place::{self, ModelPlace};
+use super::model_place::ModelPlace;
 use super::place::{Observation, Place};
 use super::stats::wilson;
 use super::stoppable::Stoppable;
@@ -176,7 +177,15 @@ pub fn scenes(settings: &EvaluateSettings) -> Vec<(u64, SceneSpec)> {
 fn rule(venue: Venue<'_>, scenes: &[(u64, SceneSpec)], steps: usize) -> String {
     let within = format!("at any moment within {steps} steps");
     match venue {
-        Venue::Model(_) => format!("{}, {within}", model_place::rule()),
+        Venue::Model(_) => {
+            let mut rules: Vec<String> = scenes
+                .iter()
+                .map(|(_, scene)| judge::rule(Push::asked(&scene.task.text).is_some()))
+                .collect();
+            rules.sort_unstable();
+            rules.dedup();
+            format!("{}, {within}", rules.join("; or: "))
+        }
         Venue::World => {
             let mut rules: Vec<&str> = scenes.iter().map(|(_, scene)| scene.task.name.rule()).collect();
             rules.sort_unstable();

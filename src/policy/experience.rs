@@ -1,6 +1,6 @@
 //! Imagined experience: the policy acts inside the world model, and what surely succeeds becomes data to learn from.
 //!
-//! A learnt model can be exploited: a policy may find actions that please its success head and nothing else. So an
+//! A learnt model can be exploited: a policy may find actions that please its heads and nothing else. So an
 //! imagined success counts only when the same actions, imagined again under other seeds, succeed as well; where the seeds
 //! disagree, the episode is counted as doubtful and left out.
 
@@ -16,6 +16,7 @@ use super::actor::{Ended, play, with_agent};
 use super::agent::{Agent, AgentSettings};
 use super::mind::{Mind, PolicyMind};
 use super::model_place::ModelPlace;
+use super::own_actions::{OwnActions, OwnActionsSettings};
 use super::place::Observation;
 use super::stoppable::Stoppable;
 use super::subgoals::{SubgoalSettings, Subgoals};
@@ -45,6 +46,8 @@ pub struct ExperienceSettings {
     pub agreed: usize,
     /// Denoising steps a frame.
     pub refine: usize,
+    /// Futures of which the model acts out the best one itself; 0 = the policy acts.
+    pub own_actions: usize,
 }
 
 impl Default for ExperienceSettings {
@@ -58,6 +61,7 @@ impl Default for ExperienceSettings {
             witnesses: 3,
             agreed: 3,
             refine: 1,
+            own_actions: 0,
         }
     }
 }
@@ -232,6 +236,14 @@ fn episode(
     let mut own = Stoppable::new(&mut inside, cancel);
     // A goal policy is led by goals that the model imagines; what it reaches is hindsight data for it.
     let mind: Box<dyn Mind + '_> = match policy.network().config().kind {
+        _ if settings.own_actions > 0 => {
+            let own = OwnActionsSettings {
+                futures: settings.own_actions,
+                refine: settings.refine,
+                ..OwnActionsSettings::default()
+            };
+            Box::new(OwnActions::new(model, own, seed)?)
+        }
         Kind::Direct => Box::new(PolicyMind { policy, seed, temperature: settings.temperature }),
         Kind::Goal => Box::new(Subgoals::new(policy, model, SubgoalSettings::default(), seed)?),
     };

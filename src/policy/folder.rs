@@ -1,18 +1,48 @@
 //! Policy folders on disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
+use forerun_models::contract::CONTRACT_FILE;
 use forerun_models::policy::Policy;
 use serde_json::{Value, json};
 
 use super::deciding::Deciding;
 use super::mind::explain;
+use crate::engine::places;
 use crate::failure::Failure;
 use crate::fsx;
 
 /// What a policy's own numbers are kept in.
 const SCORECARD: &str = "scorecard.json";
+
+/// The folder of a policy: as it was given, or, for a bare name, that of a shipped policy.
+pub fn find_policy(policy: &Path) -> PathBuf {
+    let bare = policy.components().count() == 1 && !policy.exists();
+    let shipped = || places::shipped_policies().into_iter().map(|folder| folder.join(policy));
+    let found = bare.then(|| shipped().find(|folder| folder.join(CONTRACT_FILE).is_file())).flatten();
+    found.unwrap_or_else(|| policy.to_path_buf())
+}
+
+/// Policies that come with the program, by name.
+pub fn shipped_policies() -> Vec<PathBuf> {
+    let inside = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = places::shipped_policies()
+        .into_iter()
+        .flat_map(inside)
+        .map(|entry| entry.path())
+        .filter(|folder| folder.join(CONTRACT_FILE).is_file())
+        .collect();
+    // A program in its repository finds the same folder in more than one way.
+    found.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    found.dedup_by(|a, b| a.file_name() == b.file_name());
+    found
+}
+
+/// Whether a policy comes with the program: nothing is written beside it.
+pub fn is_shipped(folder: &Path) -> bool {
+    places::shipped_policies().iter().any(|shipped| folder.starts_with(shipped))
+}
 
 /// Loads a policy folder onto the processor.
 ///
@@ -27,13 +57,21 @@ pub fn load_policy(folder: &Path) -> Result<Policy, Failure> {
 /// # Errors
 /// When the folder is no sound policy, or the device fails.
 pub fn load_policy_on(folder: &Path, device: &Device) -> Result<Policy, Failure> {
-    if !folder.join("contract.json").is_file() {
+    let folder = find_policy(folder);
+    if !folder.join(CONTRACT_FILE).is_file() {
+        let known: Vec<String> = shipped_policies()
+            .iter()
+            .filter_map(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()))
+            .collect();
         return Err(Failure::new(
             format!("{} is no policy.", folder.display()),
-            "Give the folder that forerun policy train wrote.",
+            format!(
+                "Give the folder that forerun policy train wrote, or the name of one that comes with Forerun ({}).",
+                known.join(", ")
+            ),
         ));
     }
-    Policy::load(folder, device).map_err(explain)
+    Policy::load(&folder, device).map_err(explain)
 }
 
 /// Adds an evaluation to the folder's scorecard: the newest one of each place, task, look and way of deciding is kept.

@@ -6,6 +6,7 @@
 //! | `folder` | policy folders, their scorecards |
 //! | `align` | rows of one set of channels as rows of another, by name and unit |
 //! | `place`, `world_place`, `model_place` | where an agent can act: physics, imagination |
+//! | `judge` | whether an imagined episode has succeeded, and how far it is |
 //! | `agent` | the loop: observation, chunk, blending, delay |
 //! | `mind` | what proposes chunks |
 //! | `rehearse`, `best_of`, `planner`, `subgoals` | minds that look ahead in the world model |
@@ -27,8 +28,10 @@ mod evaluate;
 mod examples;
 mod experience;
 mod folder;
+mod judge;
 mod mind;
 mod model_place;
+mod own_actions;
 mod pace;
 mod place;
 mod planner;
@@ -51,14 +54,16 @@ pub use deciding::{Deciding, Misfit, Parts};
 pub use evaluate::{EpisodeResult, EvaluateSettings, Evaluation, MindOf, Tally, Venue, evaluate, scenes};
 pub use examples::{Cutter, scaling_of};
 pub use experience::{Experience, ExperienceSettings, imagine_experience};
-pub use folder::{load_policy, load_policy_on, save_score};
+pub use folder::{find_policy, is_shipped, load_policy, load_policy_on, save_score, shipped_policies};
+pub use judge::{Judge, Push};
 pub use mind::{Mind, Moment, PolicyMind};
 pub use model_place::ModelPlace;
+pub use own_actions::{OwnActions, OwnActionsSettings};
 pub use pace::{Pace, measure};
 pub use place::{Observation, Place, Verdict};
 pub use planner::{Method, Planner, PlannerSettings};
 pub use rank::{Ranked, Ranking, rank};
-pub use rehearse::{DOUBTFUL, Rehearsal, Rehearser, Worth};
+pub use rehearse::{DOUBTFUL, Dream, Rehearsal, Rehearser, Worth};
 pub use settings::PolicySettings;
 pub use start::{PolicyStage, start};
 pub use stoppable::StoppableModel;

@@ -1,15 +1,12 @@
-//! The place `model:MODEL`: imagination. Success and progress are what the model's heads read off its own frames.
+//! The place `model:MODEL`: imagination. Success and progress are what the model's heads read off its own frames
+//! ([`super::judge`]).
 
 use forerun_models::Channel;
 
+use super::judge::Judge;
 use super::place::{Observation, Place, Verdict};
 use crate::engine::backend::{Futures, HistoryFrame, Imagined, Stream, WorldModel};
 use crate::failure::Failure;
-
-/// Frames in a row that the success head must agree on.
-const AGREED: u32 = 2;
-/// When the success head says yes.
-const YES: f32 = 0.5;
 
 /// An episode inside a world model.
 pub struct ModelPlace<'m> {
@@ -17,21 +14,13 @@ pub struct ModelPlace<'m> {
     futures: Box<dyn Futures + 'm>,
     now: Observation,
     prompt: String,
+    judge: Judge,
     verdict: Verdict,
-    agreed: u32,
 }
 
 /// A read-out by name, 0 when the model has none of it.
 pub(crate) fn reading(imagined: &Imagined, name: &str) -> f32 {
     imagined.reading.iter().find(|(n, _)| n == name).map_or(0.0, |(_, v)| *v)
-}
-
-/// In words, when an imagined episode counts as a success.
-pub(crate) fn rule() -> String {
-    format!(
-        "the model's success head says more than {:.0} % on {AGREED} frames in a row, having heard the task's words",
-        YES * 100.0
-    )
 }
 
 impl<'m> ModelPlace<'m> {
@@ -53,8 +42,8 @@ impl<'m> ModelPlace<'m> {
         }];
         let stream = Stream { seed, prompt: Some(prompt.to_owned()), history };
         let futures = model.start(vec![stream], refine)?;
-        let prompt = prompt.to_owned();
-        Ok(Self { model, futures, now: start, prompt, verdict: Verdict::default(), agreed: 0 })
+        let (judge, prompt) = (Judge::new(prompt), prompt.to_owned());
+        Ok(Self { model, futures, now: start, prompt, judge, verdict: Verdict::default() })
     }
 }
 
@@ -84,15 +73,12 @@ impl Place for ModelPlace<'_> {
         let Some(imagined) = frames.pop() else {
             return Err(Failure::new("The model gave no frame.", "Choose another model."));
         };
-        if !imagined.reading.iter().any(|(name, _)| name == "success") {
-            return Err(Failure::new(
+        self.verdict = self.judge.note(&imagined).ok_or_else(|| {
+            Failure::new(
                 "This model has no success head, so nothing can be judged inside it.",
                 "Choose a model that was trained on labelled episodes, or evaluate in world:tabletop.",
-            ));
-        }
-        self.agreed = if reading(&imagined, "success") > YES { self.agreed + 1 } else { 0 };
-        let progress = reading(&imagined, "progress").clamp(0.0, 1.0);
-        self.verdict = Verdict { success: self.agreed >= AGREED, progress };
+            )
+        })?;
         self.now = Observation { frame: imagined.frame, state: imagined.state };
         Ok(())
     }

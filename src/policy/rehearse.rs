@@ -6,11 +6,13 @@ use forerun_models::{Contract, Frame};
 use serde::{Deserialize, Serialize};
 
 use super::align::Columns;
+use super::judge::Push;
 use super::mind::Moment;
 use super::model_place::reading;
 use crate::engine::backend::{HistoryFrame, Imagined, Stream, WorldModel};
 use crate::engine::fit::fit_for;
 use crate::failure::Failure;
+use crate::world::V3;
 
 /// Spread over the seeds from which a rehearsal is called doubtful.
 pub const DOUBTFUL: f32 = 0.25;
@@ -56,6 +58,17 @@ pub struct Rehearsal {
     pub success: f32,
     /// Progress at the end, averaged over the seeds.
     pub progress: f32,
+}
+
+/// A free future.
+#[derive(Clone, Debug)]
+pub struct Dream {
+    /// Its last frame.
+    pub end: Frame,
+    /// What the model takes to have been done, frame by frame, in the order and units of the model's contract.
+    pub actions: Chunk,
+    /// What it is worth.
+    pub worth: f32,
 }
 
 /// A world model as a place to try tracks of a mind's channels in.
@@ -116,8 +129,7 @@ impl<'m> Rehearser<'m> {
             .collect()
     }
 
-    /// Free futures from this moment, driven by the words alone: `steps` frames for each seed, the last of which is
-    /// handed out with the worth of its future.
+    /// Free futures from this moment, driven by the words alone: `steps` frames for each seed.
     ///
     /// # Errors
     /// When the model fails.
@@ -127,16 +139,18 @@ impl<'m> Rehearser<'m> {
         seeds: &[u64],
         steps: usize,
         worth: &Worth,
-    ) -> Result<Vec<(Frame, f32)>, Failure> {
-        let mut out: Vec<(Frame, Signs)> =
-            seeds.iter().map(|_| (moment.now.clone(), Signs::default())).collect();
+    ) -> Result<Vec<Dream>, Failure> {
+        let begun =
+            || (Dream { end: moment.now.clone(), actions: Vec::new(), worth: 0.0 }, Signs::of(moment));
+        let mut out: Vec<(Dream, Signs)> = seeds.iter().map(|_| begun()).collect();
         self.roll(moment, SHOWN_DREAMS, seeds, steps, &|_, _| None, &mut |i, imagined| {
-            if let Some((frame, signs)) = out.get_mut(i) {
+            if let Some((dream, signs)) = out.get_mut(i) {
                 signs.note(&imagined);
-                *frame = imagined.frame;
+                dream.end = imagined.frame;
+                dream.actions.push(imagined.action);
             }
         })?;
-        Ok(out.into_iter().map(|(frame, signs)| (frame, signs.worth(worth))).collect())
+        Ok(out.into_iter().map(|(dream, signs)| Dream { worth: signs.worth(worth), ..dream }).collect())
     }
 
     /// Tries tracks (rows in the mind's order and units) from this moment, each under every seed.
@@ -159,7 +173,7 @@ impl<'m> Rehearser<'m> {
         let each = seeds.len().max(1);
         let longest = tracks.iter().map(Vec::len).max().unwrap_or(0);
         let all: Vec<u64> = tracks.iter().flat_map(|_| seeds.iter().copied()).collect();
-        let mut signs = vec![Signs::default(); all.len()];
+        let mut signs = vec![Signs::of(moment); all.len()];
         let action = |i: usize, step: usize| {
             let track = tracks.get(i / each)?;
             // A shorter track stays at its end.
@@ -211,6 +225,10 @@ impl<'m> Rehearser<'m> {
 /// What the heads said along one future.
 #[derive(Clone, Debug, Default)]
 struct Signs {
+    /// What the words ask for, where places tell it better than the heads of success and progress.
+    push: Option<Push>,
+    /// Where the thing was in the first frame.
+    first: Option<V3>,
     success: f32,
     progress: Vec<f32>,
     distance: f32,
@@ -218,7 +236,22 @@ struct Signs {
 }
 
 impl Signs {
+    fn of(moment: &Moment<'_>) -> Self {
+        Self { push: moment.prompt.and_then(Push::asked), ..Self::default() }
+    }
+
     fn note(&mut self, imagined: &Imagined) {
+        let places =
+            self.push.clone().filter(|_| imagined.reading.iter().any(|(name, _)| name == "gripper.x"));
+        if let Some(push) = places {
+            // A thing that is not seen is where it was.
+            if let Some(now) = push.place(imagined) {
+                let first = *self.first.get_or_insert(now);
+                self.progress.push(push.progress(first, now).clamp(-1.0, 1.0));
+                self.distance = push.reach(imagined).unwrap_or(0.0) * 10.0;
+            }
+            return;
+        }
         self.success = self.success.max(reading(imagined, "success"));
         self.progress.push(reading(imagined, "progress").clamp(0.0, 1.0));
         self.distance = nearest(imagined);

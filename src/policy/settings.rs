@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use forerun_models::dreamer::WeightFormat;
 use forerun_models::optim::{Schedule, Settings as Optimiser};
 use forerun_models::policy::{Config, Kind, Look, Recipe};
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,8 @@ pub struct PolicySettings {
     pub snapshots: usize,
     /// Whether matrix products round their inputs to bf16 where the processor has instructions for it.
     pub bf16: bool,
+    /// How the weights of the finished policy are stored; a run's own checkpoint stays exact.
+    pub weights: WeightFormat,
     /// The mix of cases.
     pub recipe: Recipe,
     /// The optimiser.
@@ -89,6 +92,7 @@ impl Default for PolicySettings {
             judge_minutes: 2.0,
             snapshots: 0,
             bf16: true,
+            weights: WeightFormat::F32,
             recipe: Recipe::default(),
             optimiser: Optimiser::default(),
             schedule: Schedule { warmup: 50, decay: 0.4, last: 0.02 },

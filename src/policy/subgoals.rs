@@ -87,10 +87,10 @@ impl Mind for Subgoals<'_> {
                 (0..self.settings.futures as u64).map(|i| self.seed ^ (number << 8) ^ (i + 1)).collect();
             let worth = Worth { reach: 0.0, ..Worth::default() };
             let dreams = self.rehearser.dream(moment, &seeds, self.settings.ahead, &worth)?;
-            let best = dreams.into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a });
+            let best = dreams.into_iter().reduce(|a, b| if b.worth > a.worth { b } else { a });
             let spec = &self.policy.contract().frame;
-            if let Some((frame, _)) = best {
-                self.goal = Some(fit_for(&frame, spec)?.frame);
+            if let Some(best) = best {
+                self.goal = Some(fit_for(&best.end, spec)?.frame);
                 self.imagined += 1;
             }
         }

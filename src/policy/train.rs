@@ -240,7 +240,8 @@ impl<'a> Run<'a> {
 
     /// Share of the run at which snapshot `i` is kept: early states differ more than late ones.
     fn snapshot_at(&self, i: usize) -> f32 {
-        ((i + 1) as f32 / self.job.settings.snapshots.max(1) as f32).powi(2)
+        // The last one lies before the end: the finished policy is a state of its own beside them.
+        ((i + 1) as f32 / (self.job.settings.snapshots + 1) as f32).powi(2)
     }
 
     fn go(&mut self, watch: &mut dyn FnMut(&PolicyReport), cancel: &AtomicBool) -> Result<(), TrainError> {
@@ -437,14 +438,19 @@ impl<'a> Run<'a> {
         let folder = self.job.out.join("checkpoints").join(format!("{:06}", self.stepper.iteration));
         let mut contract = self.contract.clone();
         contract.name = format!("{} at {}", contract.name, self.stepper.iteration);
-        save_folder(&folder, &contract, self.config, &self.stepper.averages()?)?;
+        save_folder(&folder, &contract, self.config, &self.stored()?)?;
         Ok(())
+    }
+
+    /// The averaged weights as they are stored.
+    fn stored(&self) -> Result<Vec<(String, Tensor)>, TrainError> {
+        Ok(self.job.settings.weights.round(self.stepper.averages()?)?)
     }
 
     fn save(&self) -> Result<(), TrainError> {
         let place = Place { iteration: self.stepper.iteration, seconds: self.seconds() };
         checkpoint::save(&self.job.out, &self.stepper, place, &self.settings_text)?;
-        let sha256 = save_folder(&self.job.out, &self.contract, self.config, &self.stepper.averages()?)?;
+        let sha256 = save_folder(&self.job.out, &self.contract, self.config, &self.stored()?)?;
         let lineage = serde_json::json!({
             "format": 1,
             "made_by": "policy train",

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::agent::{Agent, AgentSettings};
 use super::align::Columns;
 use super::evaluate::imagined;
+use super::judge::{self, Push};
 use super::mind::Mind;
-use super::place::{Place, Verdict};
+use super::place::{Observation, Place, Verdict};
 use super::world_place::WorldPlace;
-use super::{model_place, place::Observation};
+
 use crate::Frame;
 use crate::dataset::{ChannelInfo, DatasetSpec, DatasetWriter, EpisodeBuffer, encode_episode};
 use crate::engine::backend::WorldModel;
@@ -197,8 +198,10 @@ pub fn twin(
         buffer.action.push(action);
     }
     let within = format!("at any moment within {} steps", settings.steps);
-    let rules =
-        [format!("{}, {within}", scene.task.name.rule()), format!("{}, {within}", model_place::rule())];
+    let rules = [
+        format!("{}, {within}", scene.task.name.rule()),
+        format!("{}, {within}", judge::rule(Push::asked(&scene.task.text).is_some())),
+    ];
     Ok(Twin { prompt, rules, world: in_world, model: in_model, steps, record: (spec, buffer) })
 }
 

@@ -31,6 +31,11 @@ fn camera(azimuth: f32, elevation: f32, distance: f32, target: V3, fov: f32) -> 
     CameraSpec { eye: target + out * distance, target, fov }
 }
 
+/// The camera of the look `plain`, as it is on average.
+pub(crate) fn plain_camera() -> CameraSpec {
+    camera(AZIMUTH, ELEVATION, DISTANCE, v3(0.170, 0.006, 0.022), FOV)
+}
+
 fn jitter(rgb: [u8; 3], amount: f32, rng: &mut Rng) -> [u8; 3] {
     rgb.map(|c| (c as f32 + rng.range(-amount, amount)).clamp(0.0, 255.0) as u8)
 }

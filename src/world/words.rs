@@ -1,16 +1,20 @@
 //! The words of tasks, in English and Traditional Chinese.
 
-use super::scene::{ObjectSpec, Shape};
-use super::task::TaskName;
+use super::scene::{ColourName, ObjectSpec, Shape};
+use super::task::{Direction, TaskName};
 
 /// "red cube" and "紅色方塊".
 pub fn name(object: &ObjectSpec) -> (String, String) {
-    let (en, zh) = match object.shape {
+    name_of(object.colour, &object.shape)
+}
+
+fn name_of(colour: ColourName, shape: &Shape) -> (String, String) {
+    let (en, zh) = match shape {
         Shape::Cube { .. } => ("cube", "方塊"),
         Shape::Cylinder { .. } => ("cylinder", "圓柱"),
         Shape::Tee { .. } => ("T", "T 形塊"),
     };
-    (format!("{} {en}", object.colour.en()), format!("{}{zh}", object.colour.zh()))
+    (format!("{} {en}", colour.en()), format!("{}{zh}", colour.zh()))
 }
 
 const PLAY: [&str; 8] = [
@@ -121,6 +125,29 @@ fn templates(name: TaskName) -> (&'static [&'static str], &'static [&'static str
     }
 }
 
+/// The push that a sentence asks for, where it is one of the world's own: which way, and the colour of the thing.
+pub fn push(text: &str) -> Option<(Direction, ColourName)> {
+    let text = text.trim().trim_end_matches(['.', '。']).to_lowercase();
+    // Sizes are not in the words.
+    let shapes = [
+        Shape::Cube { half: 0.0 },
+        Shape::Cylinder { radius: 0.0, half_height: 0.0 },
+        Shape::Tee { half_width: 0.0, half_height: 0.0 },
+    ];
+    TaskName::TASKS.into_iter().find_map(|task| {
+        let direction = task.direction()?;
+        let (english, chinese) = templates(task);
+        let colour = ColourName::ALL.into_iter().find(|colour| {
+            shapes.iter().any(|shape| {
+                let (en, zh) = name_of(*colour, shape);
+                let says = |template: &&str, name: &str| template.replace("{a}", name).to_lowercase() == text;
+                english.iter().any(|t| says(t, &en)) || chinese.iter().any(|t| says(t, &zh))
+            })
+        })?;
+        Some((direction, colour))
+    })
+}
+
 /// All phrasings, English first; those of a task need its object.
 pub fn phrasings(
     name_of_task: TaskName,
@@ -138,4 +165,29 @@ pub fn phrasings(
         .map(|t| t.replace("{a}", &a_en).replace("{b}", &b_en))
         .chain(zh.iter().map(|t| t.replace("{a}", &a_zh).replace("{b}", &b_zh)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::SceneDistribution;
+
+    #[test]
+    fn every_phrasing_of_a_push_is_understood_and_nothing_else_is() {
+        let mut pushes = 0;
+        for (i, task) in TaskName::TASKS.into_iter().cycle().take(90).enumerate() {
+            let distribution = SceneDistribution { task: Some(task), ..SceneDistribution::default() };
+            let scene = distribution.sample(i as u64, false);
+            let object = &scene.objects[scene.task.object];
+            let wanted = task.direction().map(|direction| (direction, object.colour));
+            for text in scene.task.phrasings(&scene) {
+                assert_eq!(push(&text), wanted, "{text}");
+                assert_eq!(push(&format!(" {}. ", text.to_uppercase())), wanted, "{text}");
+                pushes += usize::from(wanted.is_some());
+            }
+        }
+        assert!(pushes > 300);
+        assert_eq!(push(""), None);
+        assert_eq!(push("push the pink cube to the left"), None);
+    }
 }

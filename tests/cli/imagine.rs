@@ -61,6 +61,35 @@ fn futures_are_written_described_and_made_again() {
 }
 
 #[test]
+fn a_card_of_any_maker_imagines_what_the_processor_does() {
+    // Where there is no card, a driver that computes in software takes its place.
+    let home = home();
+    let run = |device: &str| {
+        let arguments = ["--frames", "a.png", "--actions", "a.csv", "--prompt", "push", "--device", device];
+        let mut arguments = imagine(&arguments);
+        arguments.iter_mut().filter(|a| **a == "out").for_each(|a| *a = device);
+        let output = home.run(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let record = std::fs::read_to_string(home.path(device).join("seed-0/future.json")).unwrap();
+        assert!(record.contains(&format!("\"{device}\"")), "{record}");
+        forerun::media::read_picture(&home.path(device).join("seed-0/frames/00002.png")).unwrap()
+    };
+    let (here, there) = (run("cpu"), run("wgpu"));
+    let most = here.data.iter().zip(&there.data).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(most <= 1, "{most}");
+    assert!(here.data.iter().any(|v| *v != here.data[0]));
+    let again = home.run(&["imagine", "--record", "wgpu/seed-0/future.json", "--out", "again", "--json"]);
+    assert_eq!(last_json(&again)["identical"], true);
+    home.fails(
+        &imagine(&["--frames", "a.png", "--device", "wgpu:77"]),
+        &["wgpu:77", "counted from 0", "cpu"],
+    );
+    home.fails(&imagine(&["--frames", "a.png", "--device", "wgpu:x"]), &["wgpu:x"]);
+    let learn = ["policy", "train", "--dataset", "d", "--out", "p", "--device", "wgpu", "--iterations", "1"];
+    home.fails(&learn, &["wgpu", "only to imagine", "cpu"]);
+}
+
+#[test]
 fn a_model_gets_a_name_by_import() {
     let home = home();
     let output = home.run(&["models", "import", "model", "--name", "mine", "--json"]);

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod background;
 pub mod bench;
+pub mod cards;
 pub mod cli;
 pub mod commands;
 pub mod compare;

@@ -6,6 +6,7 @@ use forerun::Failure;
 
 fn main() -> ExitCode {
     forerun::machine::prepare_process();
+    forerun_ui::cards::register();
     forerun_ui::cli::run(std::env::args_os(), |project| {
         forerun_ui::app::run(project).map_err(|error| Failure::new(error.to_string(), ""))
     })

@@ -58,6 +58,8 @@ pub enum Way {
     Planner,
     /// Imagined pictures for a goal policy.
     Subgoals,
+    /// No policy: the world model's own actions.
+    OwnActions,
 }
 
 /// What is set up; kept between sessions.
@@ -182,6 +184,7 @@ impl PolicyDoc {
             Way::BestOf => Deciding::BestOf { candidates: self.best_of, seeds },
             Way::Planner => Deciding::Planner { method: self.method, seeds },
             Way::Subgoals => Deciding::Subgoals { ahead: self.ahead, futures: self.goal_futures },
+            Way::OwnActions => Deciding::OwnActions { futures: self.goal_futures },
         }
     }
 
@@ -237,11 +240,19 @@ pub struct PolicyEntry {
     pub snapshots: usize,
 }
 
-/// Reads the policies of a project.
+/// The policies of a project, then those that come with the program.
 pub fn list(project: &Path) -> Vec<PolicyEntry> {
     let entries = std::fs::read_dir(project.join("policies")).into_iter().flatten().flatten();
-    let mut found: Vec<PolicyEntry> = entries
-        .map(|entry| entry.path())
+    let mut own = read_all(entries.map(|entry| entry.path()));
+    own.sort_by(|a, b| a.name.cmp(&b.name));
+    let names: Vec<String> = own.iter().map(|entry| entry.name.clone()).collect();
+    let shipped = read_all(forerun::policy::shipped_policies().into_iter());
+    own.extend(shipped.into_iter().filter(|entry| !names.contains(&entry.name)));
+    own
+}
+
+fn read_all(folders: impl Iterator<Item = PathBuf>) -> Vec<PolicyEntry> {
+    folders
         .filter(|folder| folder.join("contract.json").is_file())
         .filter_map(|folder| {
             let name = folder.file_name()?.to_string_lossy().into_owned();
@@ -259,9 +270,7 @@ pub fn list(project: &Path) -> Vec<PolicyEntry> {
             let snapshots = inside.filter(|e| e.path().join("contract.json").is_file()).count();
             (!name.starts_with('.')).then_some(PolicyEntry { name, folder, goal, evaluations, snapshots })
         })
-        .collect();
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
+        .collect()
 }
 
 /// How often a policy and the yardsticks beside it succeed.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
@@ -9,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::adapt::Weights;
 use super::config::{CHANNEL_SLOTS, Config};
 use super::network::Network;
+use super::passes::{Accelerator, InCandle, OnCard, Passes};
 use crate::contract::{CONTRACT_FORMAT, Contract};
 use crate::nn::Params;
 use crate::nn::params::{ParamsError, save_tensors};
@@ -56,6 +58,9 @@ pub enum ModelError {
     /// Input that does not fit the contract.
     #[error("{0}")]
     Input(String),
+    /// A card with kernels of its own does not do what it should.
+    #[error("the graphics card cannot be used: {0}")]
+    Card(String),
     /// The network could not be run.
     #[error("the network could not be run: {0}")]
     Compute(#[from] candle_core::Error),
@@ -67,6 +72,8 @@ pub struct Dreamer {
     network: Network,
     sha256: String,
     parameters: u64,
+    /// The same weights on a card that candle does not know; imagining happens there.
+    card: Option<Box<dyn OnCard>>,
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
@@ -134,7 +141,7 @@ impl Dreamer {
         }
         let network = Network::new(config, &mut params, device)?;
         let parameters = params.elements() as u64;
-        Ok(Self { contract, network, sha256: String::new(), parameters })
+        Ok(Self { contract, network, sha256: String::new(), parameters, card: None })
     }
 
     /// Reads a model folder and checks that contract, configuration and weights belong together.
@@ -142,6 +149,39 @@ impl Dreamer {
     /// # Errors
     /// [`ModelError`], which names the file.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, ModelError> {
+        Ok(Self::load_params(folder, device)?.0)
+    }
+
+    /// Reads a model folder and brings it onto a card that candle does not know.
+    ///
+    /// # Errors
+    /// As [`Dreamer::load`], and a card that cannot take it.
+    pub fn load_on(folder: &Path, card: Arc<dyn Accelerator>) -> Result<Self, ModelError> {
+        let (mut model, params) = Self::load_params(folder, &Device::Cpu)?;
+        let weights: Weights =
+            params.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        model.card = Some(card.upload(model.network.config(), &weights)?);
+        Ok(model)
+    }
+
+    /// This model on a card that candle does not know; `weights` are its own.
+    ///
+    /// # Errors
+    /// A card that cannot take it.
+    pub fn on_card(mut self, card: Arc<dyn Accelerator>, weights: &Weights) -> Result<Self, ModelError> {
+        self.card = Some(card.upload(self.network.config(), weights)?);
+        Ok(self)
+    }
+
+    /// Starts futures wherever the weights are.
+    pub(super) fn passes(&self, text: Tensor, futures: usize) -> Result<Box<dyn Passes + '_>, ModelError> {
+        match &self.card {
+            Some(card) => card.start(&self.network, text, futures),
+            None => Ok(Box::new(InCandle::new(&self.network, text, futures))),
+        }
+    }
+
+    fn load_params(folder: &Path, device: &Device) -> Result<(Self, Params), ModelError> {
         let contract_path = folder.join("contract.json");
         let contract: Contract = parse(&contract_path, CONTRACT_FORMAT)?;
         if contract.family != "dreamer" {
@@ -169,12 +209,12 @@ impl Dreamer {
             return Err(ModelError::Json { path: weights.clone(), reason });
         }
         let parameters = params.elements() as u64;
-        Ok(Self { contract, network, sha256, parameters })
+        Ok((Self { contract, network, sha256, parameters, card: None }, params))
     }
 
     /// A model from parts that are already in memory (a network in training, judged between iterations).
     pub fn from_parts(contract: Contract, network: Network, sha256: String, parameters: u64) -> Self {
-        Self { contract, network, sha256, parameters }
+        Self { contract, network, sha256, parameters, card: None }
     }
 
     /// What it was trained on.
@@ -199,7 +239,7 @@ impl Dreamer {
 }
 
 /// Half-precision tensors widened: the network computes in f32.
-fn stored_as_f32(params: &Params) -> Result<Vec<(String, Tensor)>, ModelError> {
+pub(crate) fn stored_as_f32(params: &Params) -> Result<Vec<(String, Tensor)>, ModelError> {
     let wide = candle_core::DType::F32;
     params
         .iter()

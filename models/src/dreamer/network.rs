@@ -17,6 +17,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::config::{CHANNEL_SLOTS, Config};
 use super::heads::head_width;
+use super::passes::HeadOutputs;
 use super::words::Words;
 use crate::kernels::warp::Warp;
 use crate::nn::ops::{
@@ -88,6 +89,14 @@ pub struct Output {
     /// How far next state and action are from the state that the network was told, times `relative_scale`:
     /// `[B*T, 2 * CHANNEL_SLOTS]`. Means something where that state is known; absent without a relative scale.
     pub relative: Option<Tensor>,
+}
+
+/// What a pass tells the blocks, made of everything but pictures.
+pub struct Driven {
+    /// What every modulation is made from, `[G, D]`.
+    pub mixed: Tensor,
+    /// What every token of a step hears, `[G, 1, D]`.
+    pub everywhere: Tensor,
 }
 
 /// How temporal attention sees the past.
@@ -305,6 +314,49 @@ impl Network {
         }
     }
 
+    /// Everything but pictures, for `B` clips of `T` steps: see [`Network::forward`].
+    ///
+    /// # Errors
+    /// Lengths in `condition` that do not fit, or a device error.
+    pub fn drive(&self, clips: usize, condition: &Condition, text: &Tensor) -> Result<Driven> {
+        let groups = condition.has_context.len();
+        let (steps, d) = (groups / clips.max(1), self.config.width);
+        let mut action =
+            self.action.forward(&self.channels(&condition.action, &condition.action_mask, groups)?)?;
+        if let Some(relative) = &self.relative {
+            let (values, mask) = relative_actions(condition, self.config.relative_scale);
+            action = (action + relative.forward(&self.channels(&values, &mask, groups)?)?)?;
+        }
+        let state = self.state.forward(&self.channels(&condition.state, &condition.state_mask, groups)?)?;
+        let level = self.level.forward(&self.levels(condition, groups)?)?;
+        let sizes = Tensor::from_slice(&condition.step_size, groups, &self.device)?;
+        let bodies = Tensor::from_slice(&condition.embodiment, clips, &self.device)?;
+        // [B, D] -> [B*T, D]
+        let clip = (text + self.embodiment.index_select(&bodies, 0)?)?;
+        let clip = clip.reshape((clips, 1, d))?.broadcast_as((clips, steps, d))?.reshape((groups, d))?;
+        let mixed = ((&action + state)? + (level + self.step_size.index_select(&sizes, 0)?)?)?;
+        let mixed = silu(&(mixed + clip)?)?;
+        let has = Tensor::from_slice(&condition.has_context, (groups, 1, 1), &self.device)?;
+        let lacks = has.affine(-1.0, 1.0)?;
+        let everywhere = (linear(&action, &self.action_token, None)?.reshape((groups, 1, d))?
+            + lacks.broadcast_mul(&self.nothing)?)?;
+        Ok(Driven { mixed, everywhere })
+    }
+
+    /// What the heads say of the register tokens `[G, R, D]` after the last norm.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or a device error.
+    pub fn read_registers(&self, registers: &Tensor) -> Result<HeadOutputs> {
+        let registers = registers.mean(1)?;
+        let heads = linear(&registers, &self.head, Some(&self.head_bias))?;
+        let relative = match &self.relative_head {
+            Some((weight, bias)) => Some(linear(&registers, weight, Some(bias))?),
+            None => None,
+        };
+        Ok(HeadOutputs { heads, relative })
+    }
+
     /// One pass over `B` clips of `T` steps.
     ///
     /// `context` and `noisy` are `[B*T, P, V]` patches (see [`super::patches`]), `text` is `[B, D]` from
@@ -321,25 +373,10 @@ impl Network {
         text: &Tensor,
         time: Time<'_>,
     ) -> Result<Output> {
-        let (groups, p, v) = context.dims3()?;
+        let (groups, p, _) = context.dims3()?;
         let steps = groups / clips.max(1);
-        let (d, s) = (self.config.width, self.config.tokens());
-        let mut action =
-            self.action.forward(&self.channels(&condition.action, &condition.action_mask, groups)?)?;
-        if let Some(relative) = &self.relative {
-            let (values, mask) = relative_actions(condition, self.config.relative_scale);
-            action = (action + relative.forward(&self.channels(&values, &mask, groups)?)?)?;
-        }
-        let state = self.state.forward(&self.channels(&condition.state, &condition.state_mask, groups)?)?;
-        let level = self.level.forward(&self.levels(condition, groups)?)?;
-        let sizes = Tensor::from_slice(&condition.step_size, groups, &self.device)?;
-        let bodies = Tensor::from_slice(&condition.embodiment, clips, &self.device)?;
-        // [B, D] -> [B*T, D]
-        let clip = (text + self.embodiment.index_select(&bodies, 0)?)?;
-        let clip = clip.reshape((clips, 1, d))?.broadcast_as((clips, steps, d))?.reshape((groups, d))?;
-        let mixed = ((&action + state)? + (level + self.step_size.index_select(&sizes, 0)?)?)?;
-        let mixed = silu(&(mixed + clip)?)?;
-
+        let (d, s, v) = (self.config.width, self.config.tokens(), self.config.patch_values());
+        let Driven { mixed, everywhere } = self.drive(clips, condition, text)?;
         let has = Tensor::from_slice(&condition.has_context, (groups, 1, 1), &self.device)?;
         let lacks = has.affine(-1.0, 1.0)?;
         let context = context.broadcast_mul(&has)?;
@@ -349,8 +386,6 @@ impl Network {
         let registers = registers.broadcast_as((groups, self.config.registers, d))?;
         // [G, S, D]: patches, then registers.
         let x = Tensor::cat(&[&patches, &registers.contiguous()?], 1)?;
-        let everywhere = (linear(&action, &self.action_token, None)?.reshape((groups, 1, d))?
-            + lacks.broadcast_mul(&self.nothing)?)?;
         let mut x = x.broadcast_add(&everywhere)?;
 
         let time_rope = match &time {
@@ -395,12 +430,8 @@ impl Network {
 
         let m = linear(&mixed, &self.last_modulation, Some(&self.last_modulation_bias))?;
         let x = norm_modulate(&x, &m, 0, 1, EPS)?;
-        let registers = x.narrow(1, p, self.config.registers)?.mean(1)?;
-        let heads = linear(&registers, &self.head, Some(&self.head_bias))?;
-        let relative = match &self.relative_head {
-            Some((weight, bias)) => Some(linear(&registers, weight, Some(bias))?),
-            None => None,
-        };
+        let HeadOutputs { heads, relative } =
+            self.read_registers(&x.narrow(1, p, self.config.registers)?)?;
         let tokens = x.narrow(1, 0, p)?.contiguous()?;
         let out = linear(&tokens, &self.patch_out, Some(&self.patch_out_bias))?;
         let mut moved = None;

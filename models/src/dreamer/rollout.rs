@@ -1,15 +1,13 @@
 //! Imagining: one frame after another, for several futures at once.
 
-use candle_core::Tensor;
-
 use super::config::CHANNEL_SLOTS;
 use super::folder::{Dreamer, ModelError};
 use super::heads::present;
-use super::network::{Condition, Time};
+use super::network::Condition;
+use super::passes::{Passes, Readings};
 use super::patches::{patchify, unpatchify};
 use crate::contract::Channel;
 use crate::frame::Frame;
-use crate::nn::TimeCache;
 use crate::random::{Random, stream_of};
 
 /// Most denoising steps a frame.
@@ -51,15 +49,6 @@ pub struct Imagined {
     pub action: Vec<f32>,
 }
 
-/// What one pass of the network says of each future.
-#[derive(Default)]
-struct Pass {
-    /// Clean frames, `streams * P * V`.
-    frames: Vec<f32>,
-    /// Head outputs, one row a stream.
-    heads: Vec<Vec<f32>>,
-}
-
 /// A batch of futures that advance together.
 ///
 /// A future's noise depends on its own stream alone. Its last bits may depend on how many others are beside it (matrix
@@ -68,10 +57,8 @@ pub struct Rollout<'a> {
     model: &'a Dreamer,
     streams: Vec<Stream>,
     refine: usize,
-    caches: Vec<TimeCache>,
-    text: Tensor,
-    /// Present frames, `streams * P * V`; meaningless while `t` is 0 and there is no history.
-    present: Vec<f32>,
+    passes: Box<dyn Passes + 'a>,
+    /// Whether there is a frame to start from; without one the start is imagined too.
     has_present: bool,
     /// Steps taken, history included.
     t: usize,
@@ -137,11 +124,9 @@ impl Dreamer {
         let text = network.encode_prompts(&prompts)?;
         let known = streams.iter().map(|s| s.history.len()).min().unwrap_or(0).min(spec.history);
         let mut rollout = Rollout {
-            caches: network.caches(),
+            passes: self.passes(text, streams.len())?,
             model: self,
             refine,
-            text,
-            present: Vec::new(),
             has_present: known > 0,
             t: 0,
             imagined: 0,
@@ -150,7 +135,7 @@ impl Dreamer {
         };
         // The passages inside the history fill the caches, as if those frames had been imagined in one step.
         for back in (1..known).rev() {
-            rollout.look_at(back);
+            rollout.look_at(back)?;
             let actions: Vec<Option<Vec<f32>>> = rollout
                 .streams
                 .iter()
@@ -159,7 +144,7 @@ impl Dreamer {
             rollout.pass_history(&actions)?;
         }
         if known > 0 {
-            rollout.look_at(0);
+            rollout.look_at(0)?;
         }
         Ok(rollout)
     }
@@ -195,7 +180,8 @@ impl Dreamer {
         let stream = Stream { seed: 0, prompt: None, history: vec![last] };
         let mut rollout = self.start(vec![stream], 1)?;
         let clean = patchify(frame, self.network().config().patch);
-        if clean.len() != rollout.present.len() {
+        let config = self.network().config();
+        if clean.len() != config.patches() * config.patch_values() {
             return Err(ModelError::Input("the frame has another size than the model takes".into()));
         }
         // Nothing to copy from: the context is hidden, so that the frame must be understood to be recovered.
@@ -206,7 +192,9 @@ impl Dreamer {
         for (z, x) in noisy.iter_mut().zip(&clean) {
             *z = *z * (1.0 - LEVEL) + x * LEVEL;
         }
-        let guess = rollout.pass(&noisy, LEVEL, 3, &[None], false)?.frames;
+        rollout.passes.set_noisy(&noisy)?;
+        rollout.pass(LEVEL, 3, &[None], false)?;
+        let guess = rollout.passes.predicted()?;
         let sum: f64 = guess.iter().zip(&clean).map(|(g, c)| f64::from((g - c) * 0.5).powi(2)).sum();
         Ok((sum / clean.len().max(1) as f64) as f32)
     }
@@ -224,16 +212,17 @@ impl Rollout<'_> {
     }
 
     /// Makes the history frame `back` places before the last one the present.
-    fn look_at(&mut self, back: usize) {
+    fn look_at(&mut self, back: usize) -> Result<(), ModelError> {
         let patch = self.model.network().config().patch;
-        self.present.clear();
+        let mut present = Vec::new();
         for (stream, state) in self.streams.iter().zip(&mut self.states) {
             let held = stream.history.len().checked_sub(back + 1).and_then(|i| stream.history.get(i));
             if let Some(held) = held {
-                self.present.extend(patchify(&held.frame, patch));
+                present.extend(patchify(&held.frame, patch));
                 *state = held.state.clone();
             }
         }
+        self.passes.set_present(&present)
     }
 
     fn noise(&self, index: u64) -> Vec<f32> {
@@ -249,25 +238,22 @@ impl Rollout<'_> {
     fn pass_history(&mut self, actions: &[Option<Vec<f32>>]) -> Result<(), ModelError> {
         // Steps of the history have their own noise, counted down from the end of the numbers.
         let noise = self.noise(u64::MAX - self.t as u64);
-        self.pass(&noise, 0.0, 0, actions, true)?;
+        self.passes.set_noisy(&noise)?;
+        self.pass(0.0, 0, actions, true)?;
         self.t += 1;
         Ok(())
     }
 
-    /// One pass of the network.
+    /// One pass of the network over what is set to be denoised; hands out what drove it.
     fn pass(
         &mut self,
-        noisy: &[f32],
         level: f32,
         step_size: u32,
         actions: &[Option<Vec<f32>>],
         commit: bool,
-    ) -> Result<Pass, ModelError> {
-        let network = self.model.network();
+    ) -> Result<Condition, ModelError> {
         let contract = self.model.contract();
-        let config = network.config();
         let streams = self.streams.len();
-        let shape = (streams, config.patches(), config.patch_values());
         let mut condition = Condition {
             target_level: vec![level; streams],
             context_noise: vec![0.0; streams],
@@ -288,21 +274,17 @@ impl Rollout<'_> {
             condition.state.extend(values);
             condition.state_mask.extend(mask);
         }
-        let device = network.device();
-        let present = if self.has_present && self.present.len() == noisy.len() {
-            Tensor::from_slice(&self.present, shape, device)?
-        } else {
-            Tensor::zeros(shape, candle_core::DType::F32, device)?
-        };
-        let noisy = Tensor::from_slice(noisy, shape, device)?;
-        let time = Time::Step { caches: &mut self.caches, t: self.t, commit };
-        let output = network.forward(streams, &present, &noisy, &condition, &self.text, time)?;
-        let frames = output.frames.flatten_all()?.to_vec1()?;
-        let mut heads: Vec<Vec<f32>> = output.heads.to_vec2()?;
-        if let Some(relative) = &output.relative {
-            self.anchor(&mut heads, &relative.to_vec2()?, &condition);
+        self.passes.predict(&condition, self.t, commit)?;
+        Ok(condition)
+    }
+
+    /// What the heads said in the last pass, driven by `condition`: a row a future.
+    fn heads(&mut self, condition: &Condition) -> Result<Vec<Vec<f32>>, ModelError> {
+        let Readings { mut heads, relative } = self.passes.readings()?;
+        if let Some(relative) = &relative {
+            self.anchor(&mut heads, relative, condition);
         }
-        Ok(Pass { frames, heads })
+        Ok(heads)
     }
 
     /// Replaces next state and action, read off the picture, by the told state and what the network adds to it, where
@@ -345,33 +327,24 @@ impl Rollout<'_> {
             3 | 4 => 2,
             _ => 3,
         };
-        let mut z = self.noise(self.imagined);
+        self.passes.set_noisy(&self.noise(self.imagined))?;
         let open: Vec<bool> = actions.iter().map(Option::is_none).collect();
-        let own = self.own_actions(&z, actions, &open)?;
+        let own = self.own_actions(actions, &open)?;
         let actions = own.as_deref().unwrap_or(actions);
-        let mut last = Pass::default();
-        for k in 0..refine {
-            let level = k as f32 / refine as f32;
-            last = self.pass(&z, level, step_size, actions, k + 1 == refine)?;
-            if k + 1 < refine {
-                // Along the straight line from noise to the predicted frame.
-                let share = 1.0 / (refine - k) as f32;
-                for (z, x) in z.iter_mut().zip(&last.frames) {
-                    *z += (x - *z) * share;
-                }
-            }
+        for k in 0..refine - 1 {
+            self.pass(k as f32 / refine as f32, step_size, actions, false)?;
+            // Along the straight line from noise to the predicted frame.
+            self.passes.approach(1.0 / (refine - k) as f32)?;
         }
-        let Pass { mut frames, heads } = last;
-        for value in &mut frames {
-            *value = value.clamp(-1.0, 1.0);
-        }
+        let drove = self.pass((refine - 1) as f32 / refine as f32, step_size, actions, true)?;
+        let heads = self.heads(&drove)?;
+        let frames = self.passes.settle()?;
         let mut out = self.read(&frames, &heads);
         for (imagined, own) in out.iter_mut().zip(own.iter().flatten().zip(&open)) {
             if let (Some(action), true) = own {
                 imagined.action.clone_from(action);
             }
         }
-        self.present = frames;
         self.has_present = true;
         // Where actions drive a future, given ones or its own, the network's reading of the joints goes on where the
         // recorded one ends: it keeps the arm in its place through frames that show little of it.
@@ -393,7 +366,6 @@ impl Rollout<'_> {
     /// draws one sharp frame, and the next guess starts from there. `None` where no future is `open` to it.
     fn own_actions(
         &mut self,
-        noisy: &[f32],
         given: &[Option<Vec<f32>>],
         open: &[bool],
     ) -> Result<Option<Vec<Option<Vec<f32>>>>, ModelError> {
@@ -401,9 +373,10 @@ impl Rollout<'_> {
         if !self.has_present || !open.contains(&true) {
             return Ok(None);
         }
+        let drove = self.pass(0.0, 0, given, false)?;
+        let heads = self.heads(&drove)?;
         let contract = self.model.contract();
         let from = self.model.network().config().readings.len() + CHANNEL_SLOTS;
-        let heads = self.pass(noisy, 0.0, 0, given, false)?.heads;
         let guess = |head: &Vec<f32>| -> Vec<f32> {
             head.iter()
                 .skip(from)

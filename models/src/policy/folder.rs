@@ -38,6 +38,9 @@ impl Policy {
         let weights = folder.join("model.safetensors");
         let sha256 = hex(&Sha256::digest(read(&weights)?));
         let (mut params, _) = Params::load(&weights, device, false)?;
+        for (name, tensor) in crate::dreamer::stored_as_f32(&params)? {
+            params.insert(&name, tensor)?;
+        }
         let in_file =
             |e: candle_core::Error| ModelError::Json { path: weights.clone(), reason: e.to_string() };
         let network = Network::new(&config, &mut params, device).map_err(in_file)?;

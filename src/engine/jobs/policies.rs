@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::policy::{
     AgentSettings, Deciding, EvaluateSettings, ExperienceSettings, Mind, Pace, Parts, PolicySettings,
     PolicyStage, StoppableModel, TwinFrame, TwinSettings, Venue, Yardstick, evaluate, imagine_experience,
-    load_policy, measure, rank, save_score, start, twin,
+    is_shipped, load_policy, measure, rank, save_score, start, twin,
 };
 use crate::train::{Budget, TrainError};
 use crate::world::{Look, TaskName};
@@ -216,7 +216,8 @@ pub fn evaluate_policy(
         object.insert("how".into(), serde_json::to_value(spec.how).unwrap_or_default());
         object.insert("with".into(), about(acting.model.as_ref().or(inside.as_ref())));
     }
-    if let Some(folder) = &spec.policy {
+    // What comes with the program stays as it came.
+    if let Some(folder) = spec.policy.as_ref().filter(|folder| !is_shipped(folder)) {
         save_score(folder, &value)?;
     }
     report(context, value);

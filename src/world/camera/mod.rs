@@ -42,6 +42,11 @@ impl Camera {
         self.right.flat().unit()
     }
 
+    /// The camera of the look `plain`, as it is on average.
+    pub fn plain() -> Self {
+        Self::new(&super::looks::plain_camera())
+    }
+
     /// Unit vector on the table that points away from the camera.
     pub fn away_on_table(&self) -> V3 {
         self.forward.flat().unit()

@@ -9,7 +9,7 @@ use forerun::engine::protocol::{
     Reading, Request,
 };
 use forerun::models::policy::Kind as PolicyKind;
-use forerun::policy::{Deciding, Misfit, Pace};
+use forerun::policy::{Misfit, Pace};
 
 use super::Studio;
 use super::data::End;
@@ -65,9 +65,12 @@ impl Studio {
         numbered.into_iter().find(|name| !taken(name)).unwrap_or(wish)
     }
 
-    /// The policy that acts: the chosen one, unless a planner does without.
+    /// The policy that acts: the chosen one, unless a planner does without or the model acts by itself.
     pub fn acting_policy(&self) -> Option<&PolicyEntry> {
-        let alone = self.policy.way == Way::Planner && !self.policy.from_policy;
+        let alone = match self.policy.way {
+            Way::Planner => !self.policy.from_policy,
+            way => way == Way::OwnActions,
+        };
         self.policy_entry().filter(|_| !alone)
     }
 
@@ -82,7 +85,9 @@ impl Studio {
             Some(Misfit::NoGoal) => words.goal_alone.as_str(),
             Some(Misfit::NoProposals) => words.goal_planned.as_str(),
             Some(Misfit::DeafToGoals) => words.words_subgoals.as_str(),
-            None if deaf && self.policy.way == Way::Subgoals => words.deaf_model.as_str(),
+            None if deaf && matches!(self.policy.way, Way::Subgoals | Way::OwnActions) => {
+                words.deaf_model.as_str()
+            }
             None => return None,
         })
     }
@@ -289,7 +294,7 @@ impl Studio {
     /// The evaluation that is set up.
     fn evaluation_spec(&self) -> Option<PolicyEvaluateSpec> {
         let policy = self.acting_policy().map(|e| e.folder.clone());
-        if policy.is_none() && self.policy.way != Way::Planner {
+        if policy.is_none() && self.policy.deciding().misfit(None).is_some() {
             return None;
         }
         let model = self.model_folder();
@@ -392,8 +397,7 @@ impl Studio {
     fn watch_evaluated(&mut self, seed: u64, in_model: bool) {
         let Some(found) = self.policies.evaluation.clone() else { return };
         let policy = found.policy.map(|(_, folder)| folder);
-        // Only a planner does without one.
-        let without = matches!(found.how, Deciding::Planner { .. });
+        let without = found.how.misfit(None).is_none();
         let policy =
             policy.or_else(|| self.policy_entry().filter(|_| !without).map(|entry| entry.folder.clone()));
         let model = self.models.iter().flatten().find(|m| Some(&m.sha256) == found.model.as_ref());

@@ -50,7 +50,7 @@ pub(super) enum Command {
         /// Model folder or name
         #[arg(long, default_value = "tabletop")]
         model: String,
-        /// cpu, cuda, cuda:1 or metal
+        /// cpu, cuda, cuda:1, metal or wgpu (any other card; as `doctor` lists them)
         #[arg(long, default_value = "cpu")]
         device: String,
     },

@@ -12,7 +12,7 @@ use super::Answer;
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// Policy folder
+    /// Policy folder, or the name of a policy that comes with Forerun (push-direct)
     #[arg(long)]
     policy: PathBuf,
     /// Robot file
@@ -43,7 +43,8 @@ pub(super) fn run(arguments: &Arguments) -> Answer {
         None => own_key()?,
     };
     let key = SigningKey::open_or_create(&key).map_err(Failure::from_error)?;
-    let bundle = from_policy::pack(policy, &robot, out, &key).map_err(Failure::from_error)?;
+    let policy = forerun::policy::find_policy(policy);
+    let bundle = from_policy::pack(&policy, &robot, out, &key).map_err(Failure::from_error)?;
     println!("{} for {} is in {}", bundle.manifest.name, robot.name, out.display());
     println!("signed with the key {}", bundle.key);
     Ok(json!({ "bundle": out, "id": bundle.id, "key": bundle.key, "manifest": bundle.manifest }))

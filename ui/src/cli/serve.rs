@@ -19,7 +19,7 @@ enum Protocol {
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// Policy folder
+    /// Policy folder, or the name of a policy that comes with Forerun (push-direct)
     #[arg(long)]
     policy: PathBuf,
     /// How clients speak

@@ -469,7 +469,8 @@ impl Listing {
         }
         self.looked = Some(Instant::now());
         let files = listed(&project.join("robots"), |p| p.extension().is_some_and(|e| e == "toml"));
-        let policies = listed(&project.join("policies"), |p| p.join("contract.json").is_file());
+        let mut policies = listed(&project.join("policies"), |p| p.join("contract.json").is_file());
+        policies.extend(forerun::policy::shipped_policies());
         let (old_files, old_policies) = {
             let s = shared.lock();
             (s.files.clone(), s.policies.clone())

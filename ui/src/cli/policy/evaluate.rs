@@ -8,7 +8,7 @@ use forerun::engine::models::ModelStore;
 use forerun::models::policy::Policy;
 use forerun::policy::{
     AgentSettings, Deciding, EvaluateSettings, Method, Mind, Parts, SubgoalSettings, Yardstick, evaluate,
-    load_policy_on, save_score,
+    find_policy, load_policy_on, save_score,
 };
 use forerun::world::{Look, TaskName};
 use forerun::{Failure, interrupt};
@@ -27,8 +27,8 @@ enum Search {
 
 #[derive(Args, Debug)]
 pub(in super::super) struct Arguments {
-    /// Policy folder
-    #[arg(long, required_unless_present = "planner")]
+    /// Policy folder, or the name of a policy that comes with Forerun (push-direct)
+    #[arg(long, required_unless_present_any = ["planner", "own_actions"])]
     policy: Option<PathBuf>,
     /// Where: world:tabletop (physics) or model:MODEL (imagination)
     #[arg(long = "in", value_name = "PLACE")]
@@ -78,16 +78,19 @@ pub(in super::super) struct Arguments {
     /// Frames ahead that a goal is imagined
     #[arg(long, default_value_t = SubgoalSettings::default().ahead)]
     ahead: usize,
-    /// Futures of which the best one's end becomes the goal
+    /// Futures of which the best one's end becomes the goal, or whose actions are taken
     #[arg(long, default_value_t = SubgoalSettings::default().futures)]
     futures: usize,
+    /// Let the world model act: it imagines from the words alone, and what it takes to have been done is done
+    #[arg(long, conflicts_with_all = ["best_of", "planner", "subgoals", "policy"])]
+    own_actions: bool,
     /// Plan in the world model; with --policy the search starts from its chunks
     #[arg(long, value_enum, conflicts_with = "best_of")]
     planner: Option<Search>,
     /// Only the policy, without the yardsticks beside it
     #[arg(long)]
     alone: bool,
-    /// Where policy and models run: cpu, cuda, cuda:1, metal (as `doctor` lists them)
+    /// Where policy and models run: cpu, cuda, cuda:1, metal, or wgpu for the models (as `doctor` lists them)
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Write the numbers into the policy's scorecard.json
@@ -98,6 +101,9 @@ pub(in super::super) struct Arguments {
 impl Arguments {
     fn how(&self) -> Deciding {
         let seeds = self.doubt_seeds;
+        if self.own_actions {
+            return Deciding::OwnActions { futures: self.futures };
+        }
         match (self.best_of, self.subgoals, self.planner) {
             (Some(candidates), _, _) => Deciding::BestOf { candidates, seeds },
             (_, true, _) => Deciding::Subgoals { ahead: self.ahead, futures: self.futures },
@@ -111,7 +117,7 @@ impl Arguments {
 pub(super) fn run(arguments: Arguments) -> Answer {
     let a = &arguments;
     let how = a.how();
-    let device = device::open(&a.device)?;
+    let device = device::beside(&a.device)?;
     let policy = a.policy.as_deref().map(|folder| load_policy_on(folder, &device)).transpose()?;
     how.check(policy.as_ref().map(|policy| policy.network().config().kind))?;
     let store = ModelStore::default();
@@ -158,7 +164,7 @@ pub(super) fn run(arguments: Arguments) -> Answer {
     });
     super::super::add_report(&mut value, Some(about));
     if let (true, Some(folder)) = (a.save, &a.policy) {
-        save_score(folder, &value)?;
+        save_score(&find_policy(folder), &value)?;
     }
     Ok(value)
 }

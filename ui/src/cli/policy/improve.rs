@@ -21,9 +21,13 @@ pub(in super::super) struct Arguments {
     /// World model to act in
     #[arg(long, default_value = "tabletop")]
     model: String,
-    /// Data that the policy was learnt from: where episodes start, and what is learnt along with the new ones
+    /// Data that the policy was learnt from, which is learnt along with the new episodes
     #[arg(long)]
     dataset: PathBuf,
+    /// Recordings whose first frames and words the episodes start from; those of --dataset when absent. Demonstrations are
+    /// not needed here: a picture of the table and a task are enough
+    #[arg(long)]
+    starts: Option<PathBuf>,
     /// Improved policy to write; the imagined episodes go beside it, into OUT-imagined
     #[arg(long)]
     out: PathBuf,
@@ -39,6 +43,10 @@ pub(in super::super) struct Arguments {
     /// Noise of the policy
     #[arg(long, default_value_t = 1.0)]
     temperature: f32,
+    /// The world model acts instead of the policy: it imagines this many futures from the words and takes the best one's
+    /// actions (for a policy that cannot do much yet)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    own_actions: usize,
     /// Other seeds under which a success must succeed again
     #[arg(long, default_value_t = ExperienceSettings::default().witnesses)]
     witnesses: usize,
@@ -55,7 +63,7 @@ pub(in super::super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Answer {
     let a = arguments;
-    let policy = load_policy_on(&a.policy, &device::open(&a.device)?)?;
+    let policy = load_policy_on(&a.policy, &device::beside(&a.device)?)?;
     let mut settings = match &a.config {
         Some(path) => PolicySettings::read(path).map_err(Failure::from_error)?,
         None => PolicySettings::default(),
@@ -81,13 +89,14 @@ pub(super) fn run(arguments: Arguments) -> Answer {
         temperature: a.temperature,
         witnesses: a.witnesses,
         agreed: a.witnesses,
+        own_actions: a.own_actions,
         ..ExperienceSettings::default()
     };
     interrupt::listen();
     let cancel = interrupt::flag();
     let tell = teller("episodes imagined");
-    let found =
-        imagine_experience(&policy, model.model.as_ref(), &a.dataset, &wanted, &imagined, &tell, cancel)?;
+    let starts = a.starts.as_ref().unwrap_or(&a.dataset);
+    let found = imagine_experience(&policy, model.model.as_ref(), starts, &wanted, &imagined, &tell, cancel)?;
     println!(
         "{} episodes imagined: {} surely succeed, {} only under one seed and are left out",
         found.tried, found.accepted, found.doubtful

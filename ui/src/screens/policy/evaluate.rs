@@ -79,6 +79,7 @@ fn actor_words(s: &Strings, name: &str, how: Deciding) -> String {
         (_, Deciding::BestOf { candidates, .. }) => fill(&s.policy.best_of_n, &[("n", &candidates)]),
         (_, Deciding::Planner { .. }) => s.policy.planner.clone(),
         (_, Deciding::Subgoals { .. }) => s.policy.subgoals.clone(),
+        (_, Deciding::OwnActions { .. }) => s.policy.own_actions.clone(),
     }
 }
 
@@ -96,6 +97,7 @@ pub fn how_words(s: &Strings, how: Deciding) -> String {
         Deciding::Subgoals { ahead, futures } => {
             fill(&s.policy.how_subgoals, &[("ahead", &ahead), ("n", &futures)])
         }
+        Deciding::OwnActions { futures } => fill(&s.policy.how_own_actions, &[("n", &futures)]),
     }
 }
 

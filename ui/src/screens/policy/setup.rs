@@ -266,6 +266,7 @@ fn way_words(s: &Strings, way: Way) -> (&str, &str) {
         Way::BestOf => (&s.policy.best_of_way, &s.policy.best_of_way_tip),
         Way::Planner => (&s.policy.planner, &s.policy.planner_tip),
         Way::Subgoals => (&s.policy.subgoals, &s.policy.subgoals_tip),
+        Way::OwnActions => (&s.policy.own_way, &s.policy.own_actions_tip),
     }
 }
 
@@ -313,8 +314,10 @@ fn deciding(app: &mut Studio, ui: &mut Ui, s: &Strings) {
                 edit(app, |doc| doc.from_policy = from);
             }
         }
-        Way::Subgoals => {
-            if let Some(v) = number(ui, &s.policy.ahead, &s.policy.ahead_tip, doc.ahead, 40) {
+        Way::Subgoals | Way::OwnActions => {
+            if doc.way == Way::Subgoals
+                && let Some(v) = number(ui, &s.policy.ahead, &s.policy.ahead_tip, doc.ahead, 40)
+            {
                 edit(app, |doc| doc.ahead = v);
             }
             let futures =
