@@ -155,17 +155,27 @@ pub fn focus_ring(ui: &Ui, rect: Rect, response: &Response) {
     }
 }
 
-/// A row of choices of which one is taken; returns the newly taken one. `group` names it for screen readers.
+/// A row of choices of which one is taken (two rows where their words would not fit into one); returns the newly taken one.
 pub fn segments<T: PartialEq + Copy>(ui: &mut Ui, taken: T, choices: &[(T, &str, &str)]) -> Option<T> {
     let t = tokens(ui);
     let mut new = None;
     let width = ui.available_width();
-    let (outer, _) = ui.allocate_exact_size(vec2(width, ROW), Sense::hover());
+    let font = TextStyle::Button.resolve(ui.style());
+    let words = |name: &str| ui.painter().layout_no_wrap(name.to_owned(), font.clone(), Color32::PLACEHOLDER);
+    let widest = choices.iter().map(|(_, name, _)| words(name).size().x).fold(0.0, f32::max);
+    let all = choices.len().max(1);
+    let one_row = all < 4 || widest + 8.0 <= width / all as f32;
+    let columns = if one_row { all } else { all.div_ceil(2) };
+    let height = ROW * all.div_ceil(columns) as f32;
+    let (outer, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
     ui.painter().rect_filled(outer, theme::RADIUS, *t.input);
     ui.painter().rect_stroke(outer, theme::RADIUS, Stroke::new(1.0, *t.line), StrokeKind::Inside);
-    let each = width / choices.len().max(1) as f32;
     for (i, (value, name, explanation)) in choices.iter().enumerate() {
-        let rect = Rect::from_min_size(outer.min + vec2(each * i as f32, 0.0), vec2(each, ROW)).shrink(2.0);
+        let (row, column) = (i / columns, i % columns);
+        // A row that is not full is as wide as the others.
+        let each = width / (all - row * columns).min(columns) as f32;
+        let at = outer.min + vec2(each * column as f32, ROW * row as f32);
+        let rect = Rect::from_min_size(at, vec2(each, ROW)).shrink(2.0);
         let response = ui.interact(rect, ui.scope_id().with(("segment", *name)), Sense::click());
         let on = *value == taken;
         response.widget_info(|| WidgetInfo::selected(Role::RadioButton, ui.is_enabled(), on, *name));
@@ -176,12 +186,11 @@ pub fn segments<T: PartialEq + Copy>(ui: &mut Ui, taken: T, choices: &[(T, &str,
         };
         ui.painter().rect_filled(rect, theme::RADIUS - 2, fill);
         focus_ring(ui, rect, &response);
-        let font = TextStyle::Button.resolve(ui.style());
         let galley = WidgetText::from(*name).into_galley(
             ui,
             Some(eframe::egui::TextWrapMode::Truncate),
             rect.width() - 4.0,
-            font,
+            font.clone(),
         );
         ui.painter().galley(rect.center() - galley.size() / 2.0, galley, colour);
         if response.clicked() && !on {

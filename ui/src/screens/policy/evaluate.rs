@@ -154,7 +154,7 @@ fn table(ui: &mut Ui, s: &Strings, found: &Evaluation) {
             let own = place == 0;
             let colour = if own { *t.text } else { *t.text_soft };
             painter.text(rect.left_center(), Align2::LEFT_CENTER, &words, body.clone(), colour);
-            let (from, to) = (rect.left() + 150.0, rect.right() - 290.0);
+            let (from, to) = (rect.left() + 150.0, rect.right() - 310.0);
             if to > from + 40.0 {
                 let line =
                     Rect::from_min_max(pos2(from, rect.center().y - 5.0), pos2(to, rect.center().y + 5.0));
@@ -171,7 +171,7 @@ fn table(ui: &mut Ui, s: &Strings, found: &Evaluation) {
                     painter.vline(x(end), (y - 4.0)..=(y + 4.0), ink);
                 }
             }
-            painter.text(rect.right_center() - vec2(282.0, 0.0), Align2::LEFT_CENTER, &text, body, colour);
+            painter.text(rect.right_center() - vec2(302.0, 0.0), Align2::LEFT_CENTER, &text, body, colour);
             painter.text(rect.right_center(), Align2::RIGHT_CENTER, count, small, *t.text_faint);
         }
         ui.add_space(space::XS);
