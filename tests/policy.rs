@@ -244,11 +244,11 @@ mod ahead {
     use forerun::engine::device::Place;
     use forerun::models::nn::Params;
     use forerun::policy::{
-        AgentSettings, BestOf, EvaluateSettings, ExperienceSettings, Mind, Moment, Planner, PlannerSettings,
-        PolicyMind, PolicyStage, SubgoalSettings, Subgoals, Venue, Yardstick, evaluate, imagine_experience,
-        load_policy, rank, start,
+        AgentSettings, BestOf, Deciding, EvaluateSettings, ExperienceSettings, Mind, Moment, Parts, Planner,
+        PlannerSettings, PolicyMind, PolicyStage, SubgoalSettings, Subgoals, Venue, Yardstick, evaluate,
+        imagine_experience, load_policy, rank, start,
     };
-    use forerun::world::{Behaviour, EpisodeSettings, RecordSettings, record};
+    use forerun::world::{Behaviour, EpisodeSettings, RecordSettings, SceneDistribution, TaskName, record};
 
     use super::*;
 
@@ -262,6 +262,8 @@ mod ahead {
             let bench = Self { dir: tempfile::tempdir().unwrap() };
             let episode = EpisodeSettings {
                 behaviour: Behaviour::Expert,
+                // Whether this is done, only the success head can say: pushes are judged by places.
+                scenes: SceneDistribution { task: Some(TaskName::PushOnto), ..SceneDistribution::default() },
                 size: 64,
                 frames: Some(8),
                 ..EpisodeSettings::default()
@@ -322,6 +324,7 @@ mod ahead {
             episodes: 2,
             steps: 5,
             seed: 11,
+            task: Some(TaskName::PushOnto),
             agent: AgentSettings { every: 2, ..AgentSettings::default() },
             ..EvaluateSettings::default()
         }
@@ -358,6 +361,40 @@ mod ahead {
             // Plans at steps 0, 2 and 4, or 0 alone where the episode ends after two.
             assert_eq!(found.plans, if matches!(venue, Venue::World) { 6 } else { 2 });
         }
+    }
+
+    #[test]
+    fn a_head_that_always_says_yes_makes_no_push_a_success() {
+        let bench = Bench::new(30.0);
+        let model = bench.model();
+        let settings = EvaluateSettings { task: Some(TaskName::PushLeft), ..few() };
+        let cancel = AtomicBool::new(false);
+        let venue = Venue::Model(model.as_ref());
+        let found = evaluate(venue, "policy", None, &Yardstick::ALL, &settings, &|_, _| {}, &cancel).unwrap();
+        assert_eq!(found.tally("nothing").unwrap().successes, 0);
+        assert!(found.rule.contains("the model sees the object moved"), "{}", found.rule);
+    }
+
+    #[test]
+    fn a_model_acts_by_itself_from_the_words() {
+        let bench = Bench::new(30.0);
+        let model = bench.model();
+        let cancel = AtomicBool::new(false);
+        let parts = Parts { policy: None, model: Some(model.as_ref()), temperature: None, refine: 1 };
+        let minds = |seed| Deciding::OwnActions { futures: 2 }.mind(&parts, seed);
+        let run =
+            || evaluate(Venue::World, "itself", Some(&minds), &[], &few(), &|_, _| {}, &cancel).unwrap();
+        let found = run();
+        assert_eq!((found.actors[0].0.as_str(), found.plans), ("itself", 6));
+        assert_eq!(found.value()["results"], run().value()["results"]);
+        // Imagined experience by the model's own actions, from the same starts.
+        let policy = bench.policy(Kind::Direct, None, &[bench.path("data")], "policy");
+        let settings =
+            ExperienceSettings { episodes: 2, steps: 4, own_actions: 2, ..ExperienceSettings::default() };
+        let (data, out) = (bench.path("data"), bench.path("own"));
+        let made =
+            imagine_experience(&policy, model.as_ref(), &data, &settings, &out, &|_, _| {}, &cancel).unwrap();
+        assert_eq!((made.tried, made.accepted), (2, 2));
     }
 
     /// A moment at the start of the recorded data.

@@ -122,7 +122,7 @@ fn a_policy_is_learnt_evaluated_ranked_and_watched() {
     let end = reports(&events).pop().unwrap();
     assert!(
         end["rules"][0].as_str().unwrap().contains("5 cm")
-            && end["rules"][1].as_str().unwrap().contains("head")
+            && end["rules"][1].as_str().unwrap().contains("the model sees")
     );
     // What happened in physics is an episode to branch from, and the same seed gives the same one.
     let set = Dataset::open(&bench.path("twin")).unwrap();
