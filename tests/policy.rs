@@ -266,7 +266,6 @@ mod ahead {
                 scenes: SceneDistribution { task: Some(TaskName::PushOnto), ..SceneDistribution::default() },
                 size: 64,
                 frames: Some(8),
-                ..EpisodeSettings::default()
             };
             let settings = RecordSettings { episode, episodes: 2, seed: 5, threads: 1 };
             record(&settings, &bench.path("data"), |_| {}, &AtomicBool::new(false)).unwrap();
