@@ -19,6 +19,15 @@ impl device::Cards for Cards {
     }
 }
 
+/// Where no desktop runs, Mesa's layer that asks the desktop which card it prefers would complain on stderr whenever cards are
+/// looked for; it is left out there. To be called first in `main`, while there is one thread.
+pub fn keep_drivers_quiet() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: this runs before any other thread exists, so nobody reads the environment meanwhile.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
 /// Lets this process imagine on the devices `wgpu`, `wgpu:1`, ...
 pub fn register() {
     device::register(Box::new(Cards));
