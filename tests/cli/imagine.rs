@@ -63,6 +63,11 @@ fn futures_are_written_described_and_made_again() {
 #[test]
 fn a_card_of_any_maker_imagines_what_the_processor_does() {
     // Where there is no card, a driver that computes in software takes its place.
+    if forerun_gpu::cards().is_empty() {
+        assert!(std::env::var_os("CI").is_none(), "no driver (Debian: mesa-vulkan-drivers)");
+        eprintln!("left out: no driver for Vulkan, Metal or Direct3D 12");
+        return;
+    }
     let home = home();
     let run = |device: &str| {
         let arguments = ["--frames", "a.png", "--actions", "a.csv", "--prompt", "push", "--device", device];
