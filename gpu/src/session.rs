@@ -61,8 +61,7 @@ pub(crate) struct Session<'a> {
     everywhere: wgpu::Buffer,
     /// Rotary row of the present step.
     angle: wgpu::Buffer,
-    /// Register tokens of the last pass, and the tokens that they are copied from.
-    registers: wgpu::Buffer,
+    /// All tokens after the last norm.
     tokens: wgpu::Buffer,
     frames_back: wgpu::Buffer,
     registers_back: wgpu::Buffer,
@@ -72,8 +71,6 @@ pub(crate) struct Session<'a> {
 struct Maker<'a> {
     on: &'a Uploaded,
     futures: usize,
-    groups: wgpu::Buffer,
-    moment: wgpu::Buffer,
 }
 
 impl<'a> Maker<'a> {
@@ -219,17 +216,10 @@ impl<'a> Session<'a> {
         let (config, program) = (&on.config, &on.program);
         let (d, s, p, v) = (config.width, config.tokens(), config.patches(), config.patch_values());
         let (rows, patches, motions) = (futures * s, futures * p, motion_numbers(config));
-        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let small = |label: &str| {
-            on.card.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some(label),
-                size: 32,
-                usage,
-                mapped_at_creation: false,
-            })
-        };
-        let make = Maker { on, futures, groups: small("groups"), moment: small("moment") };
-        on.card.queue.write_buffer(&make.groups, 0, &(futures as u32).to_le_bytes());
+        let make = Maker { on, futures };
+        let groups = make.uniform("groups", &[futures])?;
+        // Written before every pass.
+        let moment = make.uniform("moment", &[0; 8])?;
 
         let [present, noisy, frames] = [
             make.buffer("present", patches * v)?,
@@ -255,14 +245,14 @@ impl<'a> Session<'a> {
             &[
                 (3, &present),
                 (4, &noisy),
-                (5, &make.moment),
+                (5, &moment),
                 (6, on.buffer("patch_in.bias")?),
                 (7, on.buffer("place")?),
                 (8, &everywhere),
             ],
         )?];
         if let Some(kernel) = &program.registers {
-            let bound = [(0, &make.groups), (1, on.buffer("registers")?), (2, &everywhere), (3, &x)];
+            let bound = [(0, &groups), (1, on.buffer("registers")?), (2, &everywhere), (3, &x)];
             pass.push(make.dispatch(kernel, &bound, Maker::flat(futures * config.registers * d)));
         }
         // Every vector that a layer of adaptive norm takes, of all futures.
@@ -291,8 +281,8 @@ impl<'a> Session<'a> {
             pass.push(make.norm(&x, &h, by, [0, 1])?);
             pass.push(make.plain(&name("space.qkv.weight"), qkv_shape, &h, &qkv)?);
             pass.push(make.turn(&name("space.gains"), &on.places, s, &qkv)?);
-            let groups = [s.div_ceil(LANES), config.heads, futures];
-            pass.push(make.dispatch(&program.space, &[(0, &qkv), (1, &attended)], groups));
+            let queries = [s.div_ceil(LANES), config.heads, futures];
+            pass.push(make.dispatch(&program.space, &[(0, &qkv), (1, &attended)], queries));
             pass.push(make.gated(&program.gated, &name("space.out.weight"), d, &attended, &x, (by, 2))?);
             if config.has_time(i) {
                 let stored = config.window * rows * d;
@@ -300,14 +290,7 @@ impl<'a> Session<'a> {
                 pass.push(make.norm(&x, &h, by, [6, 7])?);
                 pass.push(make.plain(&name("time.qkv.weight"), qkv_shape, &h, &qkv)?);
                 pass.push(make.turn(&name("time.gains"), &angle, 1, &qkv)?);
-                let bound = [
-                    (0, &make.groups),
-                    (1, &make.moment),
-                    (2, &qkv),
-                    (3, &keys),
-                    (4, &values),
-                    (5, &attended),
-                ];
+                let bound = [(0, &groups), (1, &moment), (2, &qkv), (3, &keys), (4, &values), (5, &attended)];
                 pass.push(make.dispatch(&program.time, &bound, Maker::flat(rows * config.heads)));
                 pass.push(make.gated(&program.gated, &name("time.out.weight"), d, &attended, &x, (by, 8))?);
             }
@@ -333,15 +316,14 @@ impl<'a> Session<'a> {
         if motions > 0 {
             outputs("motion.weight", "motion.bias", motions, &motion)?;
         }
-        let bound =
-            [(0, &make.groups), (1, &make.moment), (2, &present), (3, &fresh), (4, &motion), (5, &frames)];
+        let bound = [(0, &groups), (1, &moment), (2, &present), (3, &fresh), (4, &motion), (5, &frames)];
         let pixels = Maker::flat(patches * config.patch * config.patch);
         pass.push(make.dispatch(&program.frame, &bound, pixels));
 
         let numbers = Maker::flat(patches * v);
-        let bound = [(0, &make.groups), (1, &make.moment), (2, &frames), (3, &noisy)];
+        let bound = [(0, &groups), (1, &moment), (2, &frames), (3, &noisy)];
         let approach = make.dispatch(&program.approach, &bound, numbers);
-        let bound = [(0, &make.groups), (2, &frames), (3, &present)];
+        let bound = [(0, &groups), (2, &frames), (3, &present)];
         let settle = make.dispatch(&program.settle, &bound, numbers);
         let back = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let held = futures * config.registers * d;
@@ -350,9 +332,8 @@ impl<'a> Session<'a> {
             settle,
             frames_back: make.made("frames back", patches * v, back)?,
             registers_back: make.made("registers back", held, back)?,
-            registers: make.buffer("registers", held)?,
             tokens: h,
-            moment: make.moment,
+            moment,
             on,
             network,
             text,
@@ -397,16 +378,14 @@ impl<'a> Session<'a> {
         self.on.card.trouble.check()
     }
 
-    /// Submits what is encoded, then `from` as numbers.
+    /// Submits what is encoded, the last of which copies `numbers` numbers into `through`, and hands them out.
     fn read(
         &self,
-        mut encoder: wgpu::CommandEncoder,
-        from: &wgpu::Buffer,
+        encoder: wgpu::CommandEncoder,
         through: &wgpu::Buffer,
         numbers: usize,
     ) -> Result<Vec<f32>, ModelError> {
         let bytes = 4 * numbers as u64;
-        encoder.copy_buffer_to_buffer(from, 0, through, 0, bytes);
         self.submit(encoder)?;
         let failed = |what: String| ModelError::Card(what);
         through.map_async(wgpu::MapMode::Read, ..bytes, |_| {});
@@ -420,8 +399,14 @@ impl<'a> Session<'a> {
         Ok(found)
     }
 
-    fn picture_numbers(&self) -> usize {
-        self.futures * self.on.config.patches() * self.on.config.patch_values()
+    fn read_pictures(
+        &self,
+        mut encoder: wgpu::CommandEncoder,
+        from: &wgpu::Buffer,
+    ) -> Result<Vec<f32>, ModelError> {
+        let numbers = self.futures * self.on.config.patches() * self.on.config.patch_values();
+        encoder.copy_buffer_to_buffer(from, 0, &self.frames_back, 0, 4 * numbers as u64);
+        self.read(encoder, &self.frames_back, numbers)
     }
 }
 
@@ -435,15 +420,15 @@ impl Passes for Session<'_> {
     }
 
     fn predict(&mut self, condition: &Condition, step: usize, commit: bool) -> Result<(), ModelError> {
+        if step > self.steps {
+            return Err(ModelError::Input("a step before this one was not remembered".into()));
+        }
         let config = &self.on.config;
         let driven = self.network.drive(self.futures, condition, &self.text)?;
         self.write(&self.mixed, &driven.mixed.flatten_all()?.to_vec1::<f32>()?)?;
         self.write(&self.everywhere, &driven.everywhere.flatten_all()?.to_vec1::<f32>()?)?;
         let angle = rope_table(&[step as f32], config.width / config.heads / 2, config.rope_base);
         self.write(&self.angle, &rotary_rows(&angle))?;
-        if step > self.steps {
-            return Err(ModelError::Input("a step before this one was not remembered".into()));
-        }
         let moment = Moment {
             has_present: condition.has_context.first().copied().unwrap_or(0.0),
             share: 0.0,
@@ -457,21 +442,19 @@ impl Passes for Session<'_> {
         }
         let mut encoder = self.encoder();
         Self::run(&mut encoder, &self.pass);
-        let (d, r) = (config.width, config.registers);
-        let token = |future: usize| (future * config.tokens() + config.patches()) * d;
-        if r > 0 {
-            for future in 0..self.futures {
-                let (from, to) = (4 * token(future) as u64, 4 * (future * r * d) as u64);
-                encoder.copy_buffer_to_buffer(&self.tokens, from, &self.registers, to, 4 * (r * d) as u64);
-            }
-        }
         self.submit(encoder)
     }
 
     fn readings(&mut self) -> Result<Readings, ModelError> {
-        let (d, r) = (self.on.config.width, self.on.config.registers);
-        let numbers = self.futures * r * d;
-        let tokens = self.read(self.encoder(), &self.registers, &self.registers_back, numbers)?;
+        let config = &self.on.config;
+        let (d, r) = (config.width, config.registers);
+        let mut encoder = self.encoder();
+        for future in 0..self.futures {
+            let from = 4 * ((future * config.tokens() + config.patches()) * d) as u64;
+            let (to, bytes) = (4 * (future * r * d) as u64, 4 * (r * d) as u64);
+            encoder.copy_buffer_to_buffer(&self.tokens, from, &self.registers_back, to, bytes);
+        }
+        let tokens = self.read(encoder, &self.registers_back, self.futures * r * d)?;
         let tokens = Tensor::from_vec(tokens, (self.futures, r, d), &Device::Cpu)?;
         self.network.read_registers(&tokens)?.to_host()
     }
@@ -484,12 +467,12 @@ impl Passes for Session<'_> {
     }
 
     fn predicted(&mut self) -> Result<Vec<f32>, ModelError> {
-        self.read(self.encoder(), &self.frames, &self.frames_back, self.picture_numbers())
+        self.read_pictures(self.encoder(), &self.frames)
     }
 
     fn settle(&mut self) -> Result<Vec<f32>, ModelError> {
         let mut encoder = self.encoder();
         Self::run(&mut encoder, std::slice::from_ref(&self.settle));
-        self.read(encoder, &self.present, &self.frames_back, self.picture_numbers())
+        self.read_pictures(encoder, &self.present)
     }
 }

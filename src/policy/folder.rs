@@ -19,8 +19,8 @@ const SCORECARD: &str = "scorecard.json";
 /// The folder of a policy: as it was given, or, for a bare name, that of a shipped policy.
 pub fn find_policy(policy: &Path) -> PathBuf {
     let bare = policy.components().count() == 1 && !policy.exists();
-    let shipped = || places::shipped_policies().into_iter().map(|folder| folder.join(policy));
-    let found = bare.then(|| shipped().find(|folder| folder.join(CONTRACT_FILE).is_file())).flatten();
+    let shipped = || shipped_policies().into_iter().find(|folder| folder.file_name() == policy.file_name());
+    let found = bare.then(shipped).flatten();
     found.unwrap_or_else(|| policy.to_path_buf())
 }
 

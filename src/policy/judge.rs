@@ -9,7 +9,7 @@ use forerun_models::dreamer::Imagined;
 
 use super::model_place::reading;
 use super::place::Verdict;
-use crate::world::{Camera, V3, words};
+use crate::world::{Camera, PUSH, V3, pushed, words};
 
 /// Frames in a row that the success head must agree on.
 const HEAD_FRAMES: u32 = 2;
@@ -17,8 +17,6 @@ const HEAD_FRAMES: u32 = 2;
 const YES: f32 = 0.5;
 /// Frames in a row that the thing must be seen where it should be: places are read off a little differently each time.
 const PLACE_FRAMES: u32 = 3;
-/// How far a push goes, metres: as in physics.
-const FAR: f32 = 0.05;
 /// Most that a thing may seem to move between two frames while it counts as resting, metres.
 const RESTS: f32 = 0.01;
 
@@ -52,15 +50,10 @@ impl Push {
         Some((thing - gripper).len())
     }
 
-    /// How far a thing that was at `from` and is at `to` is along the asked way; 1 = far enough, negative = the other way.
-    pub fn progress(&self, from: V3, to: V3) -> f32 {
-        (to - from).dot(self.way) / FAR
-    }
-
-    fn done(&self, from: V3, to: V3) -> bool {
-        let moved = to - from;
-        let along = moved.dot(self.way);
-        moved.len() >= FAR && along >= moved.len() * std::f32::consts::FRAC_1_SQRT_2
+    /// How far a thing that was at `from` and is at `to` is along the asked way, and whether it is far enough, but for
+    /// resting: the rule of physics ([`pushed`]).
+    pub fn judge(&self, from: V3, to: V3) -> (f32, bool) {
+        pushed(to - from, self.way)
     }
 }
 
@@ -100,10 +93,10 @@ impl Judge {
         };
         let first = *self.first.get_or_insert(now);
         let rests = self.last.is_some_and(|last| (now - last).len() <= RESTS);
-        self.agreed = if push.done(first, now) && rests { self.agreed + 1 } else { 0 };
+        let (progress, done) = push.judge(first, now);
+        self.agreed = if done && rests { self.agreed + 1 } else { 0 };
         self.last = Some(now);
-        let progress = push.progress(first, now).clamp(0.0, 1.0);
-        self.verdict = Verdict { success: self.agreed >= PLACE_FRAMES, progress };
+        self.verdict = Verdict { success: self.agreed >= PLACE_FRAMES, progress: progress.clamp(0.0, 1.0) };
     }
 
     fn by_head(&mut self, imagined: &Imagined) {
@@ -118,7 +111,7 @@ pub fn rule(pushes: bool) -> String {
     if pushes {
         format!(
             "the model sees the object moved at least {:.0} cm within 45 degrees of the asked direction and resting, on {PLACE_FRAMES} frames in a row",
-            FAR * 100.0
+            PUSH * 100.0
         )
     } else {
         format!(

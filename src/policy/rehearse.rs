@@ -140,9 +140,8 @@ impl<'m> Rehearser<'m> {
         steps: usize,
         worth: &Worth,
     ) -> Result<Vec<Dream>, Failure> {
-        let begun =
-            || (Dream { end: moment.now.clone(), actions: Vec::new(), worth: 0.0 }, Signs::of(moment));
-        let mut out: Vec<(Dream, Signs)> = seeds.iter().map(|_| begun()).collect();
+        let begun = (Dream { end: moment.now.clone(), actions: Vec::new(), worth: 0.0 }, Signs::of(moment));
+        let mut out = vec![begun; seeds.len()];
         self.roll(moment, SHOWN_DREAMS, seeds, steps, &|_, _| None, &mut |i, imagined| {
             if let Some((dream, signs)) = out.get_mut(i) {
                 signs.note(&imagined);
@@ -247,7 +246,7 @@ impl Signs {
             // A thing that is not seen is where it was.
             if let Some(now) = push.place(imagined) {
                 let first = *self.first.get_or_insert(now);
-                self.progress.push(push.progress(first, now).clamp(-1.0, 1.0));
+                self.progress.push(push.judge(first, now).0.clamp(-1.0, 1.0));
                 self.distance = push.reach(imagined).unwrap_or(0.0) * 10.0;
             }
             return;

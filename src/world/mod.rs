@@ -39,7 +39,7 @@ pub use math::{Pose, V3};
 pub use physics::{Labels, World};
 pub use record::{RecordProgress, RecordSettings, record};
 pub use scene::{ColourName, Look, SceneSpec, Shape};
-pub use task::{Direction, TaskName, TaskSpec};
+pub use task::{Direction, PUSH, TaskName, TaskSpec, pushed};
 
 use crate::Frame;
 

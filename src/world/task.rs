@@ -198,12 +198,8 @@ impl TaskSpec {
             TaskName::PushLeft | TaskName::PushRight | TaskName::PushAway | TaskName::PushToward => {
                 let camera = Camera::new(&scene.camera);
                 let Some(d) = self.name.direction() else { return Judgement::default() };
-                let along = moved.dot(d.on_table(&camera));
-                let straight = along >= moved.len() * std::f32::consts::FRAC_1_SQRT_2;
-                Judgement {
-                    progress: (along / 0.05).clamp(0.0, 1.0),
-                    success: moved.len() >= 0.05 && along > 0.0 && straight && resting,
-                }
+                let (progress, done) = pushed(moved, d.on_table(&camera));
+                Judgement { progress: progress.clamp(0.0, 1.0), success: done && resting }
             }
             TaskName::PushOnto => {
                 let Some(goal) = &scene.goal else { return Judgement::default() };
@@ -254,6 +250,17 @@ impl TaskSpec {
             }
         }
     }
+}
+
+/// How far a push goes, metres.
+pub const PUSH: f32 = 0.05;
+
+/// The rule of a push but for resting, for a thing that has moved by `moved` where it should go along the unit vector `way` on
+/// the table: how far it is (1 = far enough, negative = the other way), and whether it is far and straight enough.
+pub fn pushed(moved: V3, way: V3) -> (f32, bool) {
+    let along = moved.dot(way);
+    let straight = along >= moved.len() * std::f32::consts::FRAC_1_SQRT_2;
+    (along / PUSH, moved.len() >= PUSH && along > 0.0 && straight)
 }
 
 /// Angle about the vertical of an object's own x axis, radians.
