@@ -1,10 +1,12 @@
 //! The matrix product and what belongs to a linear layer.
 
 use super::matrix::{View, ViewMut};
+#[cfg(target_arch = "x86_64")]
+use super::multiversion::{Level, level};
 use super::precision::{self, Precision};
 use super::threads::{Shared, for_each};
 
-/// Size of the blocks of the result that f32 products are cut into. Fixed, because the `gemm` crate may choose another
+/// Size of the blocks of the result that products of the `gemm` crate are cut into. Fixed, because the `gemm` crate may choose another
 /// order of additions for another size: with fixed blocks the bits do not depend on the number of threads.
 const BLOCK_ROWS: usize = 256;
 const BLOCK_COLS: usize = 512;
@@ -85,21 +87,21 @@ unsafe fn matmul_into(a: View<'_>, b: View<'_>, target: Target, add: bool) {
     }
     let work = m.saturating_mul(n).saturating_mul(k) / 16;
     #[cfg(target_arch = "x86_64")]
-    if precision::current() == Precision::Bf16 {
+    if let Some(kernel) = Packed::choose() {
         // Here bits do not depend on the cut, so each thread gets one strip of whole tiles.
         let threads = super::threads::current();
         let by_rows = m >= n;
-        let (length, tile) = if by_rows { (m, super::bf16::TILE_ROWS) } else { (n, super::bf16::TILE_COLS) };
+        let (rows, cols) = kernel.tile();
+        let (length, tile) = if by_rows { (m, rows) } else { (n, cols) };
         let strip = length.div_ceil(threads).next_multiple_of(tile);
         for_each(length.div_ceil(strip), work, |i| {
             let (at, len) = (i * strip, strip.min(length - i * strip));
-            // SAFETY: level() has found AVX512-BF16 (else the precision would be f32), the caller has checked shapes,
-            // strips are disjoint.
+            // SAFETY: `choose` has found the instructions, the caller has checked shapes, strips are disjoint.
             unsafe {
                 if by_rows {
-                    super::bf16::matmul(a.part(at, len, 0, k), b, target.at(at, 0), add);
+                    kernel.matmul(a.part(at, len, 0, k), b, target.at(at, 0), add);
                 } else {
-                    super::bf16::matmul(a, b.part(0, k, at, len), target.at(0, at), add);
+                    kernel.matmul(a, b.part(0, k, at, len), target.at(0, at), add);
                 }
             }
         });
@@ -114,11 +116,57 @@ unsafe fn matmul_into(a: View<'_>, b: View<'_>, target: Target, add: bool) {
     });
 }
 
-/// One block with the `gemm` crate.
+/// The kernels of our own, which pack what they multiply.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+enum Packed {
+    F32,
+    Bf16,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Packed {
+    /// The one for this thread's precision, where this processor has its instructions.
+    fn choose() -> Option<Self> {
+        // Bf16 is current only where `level` has found AVX512-BF16.
+        match precision::current() {
+            Precision::Bf16 => Some(Self::Bf16),
+            Precision::F32 => (level() >= Level::Avx2).then_some(Self::F32),
+        }
+    }
+
+    /// Rows and columns of a tile.
+    fn tile(self) -> (usize, usize) {
+        match self {
+            Self::F32 => (super::packed_f32::TILE_ROWS, super::packed_f32::TILE_COLS),
+            Self::Bf16 => (super::bf16::TILE_ROWS, super::bf16::TILE_COLS),
+        }
+    }
+
+    /// # Safety
+    /// As [`super::packed_f32::matmul`] and [`super::bf16::matmul`].
+    unsafe fn matmul(self, a: View<'_>, b: View<'_>, c: Target, add: bool) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            match self {
+                Self::F32 => super::packed_f32::matmul(a, b, c, add),
+                Self::Bf16 => super::bf16::matmul(a, b, c, add),
+            }
+        }
+    }
+}
+
+/// One block in f32 on this thread: by our own kernel where the processor has AVX2, else with the `gemm` crate.
 ///
 /// # Safety
 /// `c` must point to a matrix of `a.rows() x b.cols()` that nobody else touches meanwhile.
 pub(super) unsafe fn f32_block(a: View<'_>, b: View<'_>, c: Target, add: bool) {
+    #[cfg(target_arch = "x86_64")]
+    if level() >= Level::Avx2 && a.cols() > 0 {
+        // SAFETY: `level` has found AVX2 and FMA; the rest is promised by the caller.
+        unsafe { super::packed_f32::matmul(a, b, c, add) };
+        return;
+    }
     // SAFETY: `View` holds only matrices inside their slices; `c` is promised by the caller.
     unsafe {
         gemm::gemm(

@@ -1,7 +1,7 @@
 //! CPU kernels: plain functions on slices, with no idea of tensors or graphs.
 //!
 //! Each has a portable body that is compiled again for AVX2 + FMA (`multiversion!`) and chosen at run time; the matrix
-//! product has an AVX512-BF16 path besides. Results do not depend on the number of threads: work is split along
+//! product has paths of its own for AVX2 + FMA and for AVX512-BF16. Results do not depend on the number of threads: work is split along
 //! independent outputs only, and every output is summed in one fixed order. They may differ in the last bits between
 //! kernel sets, which is why [`name`] goes into records.
 
@@ -22,6 +22,8 @@ pub mod memory;
 pub mod muon;
 pub mod norm;
 pub mod optim;
+#[cfg(target_arch = "x86_64")]
+mod packed_f32;
 mod pool;
 pub mod precision;
 pub mod threads;

@@ -1,0 +1,313 @@
+//! The matrix product in f32 (AVX2 and fused multiply-add).
+//!
+//! B is packed into panels of 16 columns, row after row, and A into panels of 6 rows: the rows as they are, a fixed stride
+//! apart ([`ROW`]), or side by side where A is transposed. The inner kernel keeps 6 x 16 sums in 12 registers. Every sum runs in order
+//! over blocks of the summed dimension that depend on its length alone, so neither tiles nor threads change the bits.
+//!
+//! The tiling is that of Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication",
+//! <https://doi.org/10.1145/1356052.1356053>.
+
+use std::arch::x86_64::*;
+use std::cell::RefCell;
+
+use super::gemm::Target;
+use super::matrix::View;
+
+/// Rows of a tile.
+pub(super) const TILE_ROWS: usize = 6;
+/// Columns of a tile.
+pub(super) const TILE_COLS: usize = 16;
+/// Longest block of the summed dimension: a B panel then takes half of a 32 KiB first-level cache.
+const DEPTH: usize = 256;
+/// Rows of A that are multiplied at a time (96 KiB: a part of the second-level cache).
+const BAND: usize = 16 * TILE_ROWS;
+/// Columns of B that are packed at a time (1 MiB: the third-level cache).
+const STRIP: usize = 64 * TILE_COLS;
+/// Numbers between rows of an A panel: the longest row plus one cache line, so that rows fall into different sets. Fixed,
+/// so that all rows are read from one address.
+const ROW: usize = DEPTH + 16;
+
+thread_local! {
+    static PANELS: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+/// Length of the blocks that a sum of `k` products is cut into: a function of `k` alone.
+fn block_depth(k: usize) -> usize {
+    k.div_ceil(k.div_ceil(DEPTH).max(1)).max(1)
+}
+
+/// `c = a b`, or `c += a b` with `add`.
+///
+/// # Safety
+/// The processor must have AVX2 and FMA; `c` must point to a matrix of `a.rows() x b.cols()` that nobody else touches
+/// meanwhile; `a.cols()` must equal `b.rows()`.
+pub(super) unsafe fn matmul(a: View<'_>, b: View<'_>, c: Target, add: bool) {
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    let depth = block_depth(k);
+    PANELS.with_borrow_mut(|(pa, pb)| {
+        pb.resize(pb.len().max(n.min(STRIP).next_multiple_of(TILE_COLS) * depth), 0.0);
+        pa.resize(BAND * ROW, 0.0);
+        for left in (0..n).step_by(STRIP) {
+            let width = STRIP.min(n - left);
+            for from in (0..k).step_by(depth) {
+                let len = depth.min(k - from);
+                // SAFETY: the buffer holds all panels; the part lies inside its matrix.
+                unsafe { pack_b(b.part(from, len, left, width), pb) };
+                for top in (0..m).step_by(BAND) {
+                    let height = BAND.min(m - top);
+                    let part = a.part(top, height, from, len);
+                    // SAFETY: the buffer holds a band; the rest is promised by the caller.
+                    unsafe {
+                        let side_by_side = pack_a(part, pa);
+                        let band = Band { a: pa, side_by_side, b: pb, height, depth: len, width };
+                        band.multiply(c.at(top, left), add || from > 0);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Packs rows of A (at most [`BAND`]); says whether the panels hold six rows side by side.
+///
+/// # Safety
+/// The processor must have the instructions; `out` must hold a whole band.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn pack_a(a: View<'_>, out: &mut [f32]) -> bool {
+    let (rows, k, start) = (a.rows(), a.cols(), a.start());
+    let out = out.as_mut_ptr();
+    if a.row_stride() != 1 || k == 1 {
+        for r in 0..rows {
+            // SAFETY: row r has k readable numbers; panel rows have ROW >= DEPTH places.
+            unsafe {
+                let (from, to) = (start.add(r * a.row_stride()), out.add(r * ROW));
+                if a.col_stride() == 1 {
+                    std::ptr::copy_nonoverlapping(from, to, k);
+                } else {
+                    (0..k).for_each(|l| *to.add(l) = *from.add(l * a.col_stride()));
+                }
+            }
+        }
+        return false;
+    }
+    for l in 0..k {
+        for (panel, top) in (0..rows).step_by(TILE_ROWS).enumerate() {
+            // SAFETY: column l has `rows` readable numbers; a panel has six rows of ROW >= k places.
+            unsafe {
+                let from = start.add(l * a.col_stride() + top);
+                let to = out.add(panel * TILE_ROWS * ROW + l * TILE_ROWS);
+                if rows - top >= TILE_ROWS {
+                    std::ptr::copy_nonoverlapping(from, to, TILE_ROWS);
+                } else {
+                    std::ptr::copy_nonoverlapping(from, to, rows - top);
+                }
+            }
+        }
+    }
+    true
+}
+
+/// Packs B: panels of 16 columns, row after row; columns beyond the last one are zero.
+///
+/// # Safety
+/// The processor must have the instructions; `out` must hold all panels.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn pack_b(b: View<'_>, out: &mut [f32]) {
+    let (k, cols, start) = (b.rows(), b.cols(), b.start());
+    let (row, col) = (b.row_stride(), b.col_stride());
+    let out = out.as_mut_ptr();
+    for left in (0..cols).step_by(TILE_COLS) {
+        let width = TILE_COLS.min(cols - left);
+        // SAFETY: rows and columns below `k` and `cols` are readable; the panel has k x 16 places.
+        unsafe {
+            let (from, to) = (start.add(left * col), out.add(left * k));
+            if width == TILE_COLS && col == 1 {
+                for l in 0..k {
+                    let (from, to) = (from.add(l * row), to.add(l * TILE_COLS));
+                    _mm256_storeu_ps(to, _mm256_loadu_ps(from));
+                    _mm256_storeu_ps(to.add(8), _mm256_loadu_ps(from.add(8)));
+                }
+            } else if width == TILE_COLS && row == 1 {
+                let whole = k / 8 * 8;
+                for l in (0..whole).step_by(8) {
+                    for half in [0, 8] {
+                        let mut block = [_mm256_setzero_ps(); 8];
+                        for (c, column) in block.iter_mut().enumerate() {
+                            *column = _mm256_loadu_ps(from.add((half + c) * col + l));
+                        }
+                        for (i, line) in transposed(block).into_iter().enumerate() {
+                            _mm256_storeu_ps(to.add((l + i) * TILE_COLS + half), line);
+                        }
+                    }
+                }
+                pack_slowly(from, to, whole..k, (row, col), width);
+            } else {
+                pack_slowly(from, to, 0..k, (row, col), width);
+            }
+        }
+    }
+}
+
+/// Rows `lines` of a panel of `width` columns, number by number.
+///
+/// # Safety
+/// As [`pack_b`].
+unsafe fn pack_slowly(
+    from: *const f32,
+    to: *mut f32,
+    lines: std::ops::Range<usize>,
+    (row, col): (usize, usize),
+    width: usize,
+) {
+    for l in lines {
+        for c in 0..TILE_COLS {
+            // SAFETY: promised by the caller.
+            unsafe {
+                *to.add(l * TILE_COLS + c) = if c < width { *from.add(l * row + c * col) } else { 0.0 }
+            };
+        }
+    }
+}
+
+/// A block of 8 x 8 numbers with rows and columns exchanged.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn transposed(r: [__m256; 8]) -> [__m256; 8] {
+    let [mut t, mut u] = [[_mm256_setzero_ps(); 8]; 2];
+    for i in (0..8).step_by(2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for g in [0, 4] {
+        u[g] = _mm256_shuffle_ps::<0x44>(t[g], t[g + 2]);
+        u[g + 1] = _mm256_shuffle_ps::<0xee>(t[g], t[g + 2]);
+        u[g + 2] = _mm256_shuffle_ps::<0x44>(t[g + 1], t[g + 3]);
+        u[g + 3] = _mm256_shuffle_ps::<0xee>(t[g + 1], t[g + 3]);
+    }
+    let mut out = [_mm256_setzero_ps(); 8];
+    for i in 0..4 {
+        out[i] = _mm256_permute2f128_ps::<0x20>(u[i], u[4 + i]);
+        out[4 + i] = _mm256_permute2f128_ps::<0x31>(u[i], u[4 + i]);
+    }
+    out
+}
+
+/// Packed rows of A and columns of B.
+struct Band<'a> {
+    a: &'a [f32],
+    side_by_side: bool,
+    b: &'a [f32],
+    height: usize,
+    depth: usize,
+    width: usize,
+}
+
+impl Band<'_> {
+    /// Multiplies all tiles.
+    ///
+    /// # Safety
+    /// The processor must have the instructions; `c` must point to `height x width` numbers of its own.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn multiply(&self, c: Target, add: bool) {
+        for left in (0..self.width).step_by(TILE_COLS) {
+            let cols = TILE_COLS.min(self.width - left);
+            let b = self.b[left * self.depth..].as_ptr();
+            for (panel, top) in (0..self.height).step_by(TILE_ROWS).enumerate() {
+                let rows = TILE_ROWS.min(self.height - top);
+                let a = self.a[panel * TILE_ROWS * ROW..].as_ptr();
+                // SAFETY: the panels hold `rows` rows and 16 columns of `depth` numbers; the tile lies inside c.
+                unsafe {
+                    let c = c.at(top, left);
+                    if self.side_by_side {
+                        any_rows::<1, TILE_ROWS>(rows, cols, self.depth, a, b, c, add);
+                    } else {
+                        any_rows::<ROW, 1>(rows, cols, self.depth, a, b, c, add);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Chooses the kernel for a tile of `rows` x `cols`.
+///
+/// # Safety
+/// As [`tile`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn any_rows<const NEXT_ROW: usize, const NEXT: usize>(
+    rows: usize,
+    cols: usize,
+    depth: usize,
+    a: *const f32,
+    b: *const f32,
+    c: Target,
+    add: bool,
+) {
+    macro_rules! choose {
+        ($($n:literal)*) => {
+            match (rows, cols > 8) {
+                // SAFETY: promised by the caller.
+                $(($n, true) => unsafe { tile::<$n, 2, NEXT_ROW, NEXT>(cols, depth, a, b, c, add) },
+                // SAFETY: promised by the caller.
+                ($n, false) => unsafe { tile::<$n, 1, NEXT_ROW, NEXT>(cols, depth, a, b, c, add) },)*
+                _ => unreachable!("a tile has 1 to 6 rows"),
+            }
+        };
+    }
+    choose!(1 2 3 4 5 6);
+}
+
+/// The inner kernel: `R` rows times `V` vectors of 8 columns, of which `cols` count.
+///
+/// # Safety
+/// `a` holds `depth` numbers of `R` rows at the given strides, `b` `depth` rows of 16, `c` `R x cols` numbers.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn tile<const R: usize, const V: usize, const NEXT_ROW: usize, const NEXT: usize>(
+    cols: usize,
+    depth: usize,
+    mut a: *const f32,
+    mut b: *const f32,
+    c: Target,
+    add: bool,
+) {
+    let mut sums = [[_mm256_setzero_ps(); V]; R];
+    for _ in 0..depth {
+        // SAFETY: inside the panels, as promised by the caller.
+        unsafe {
+            let mut right = [_mm256_setzero_ps(); V];
+            for (v, right) in right.iter_mut().enumerate() {
+                *right = _mm256_loadu_ps(b.add(8 * v));
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let left = _mm256_broadcast_ss(&*a.add(r * NEXT_ROW));
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = _mm256_fmadd_ps(left, right, *sum);
+                }
+            }
+            a = a.add(NEXT);
+            b = b.add(TILE_COLS);
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        // SAFETY: row r of the result has `cols` numbers.
+        unsafe {
+            let to = c.start.add(r * c.row_stride);
+            if cols == 8 * V {
+                for (v, sum) in sums.iter().enumerate() {
+                    let to = to.add(8 * v);
+                    let sum = if add { _mm256_add_ps(_mm256_loadu_ps(to), *sum) } else { *sum };
+                    _mm256_storeu_ps(to, sum);
+                }
+            } else {
+                let mut row = [0.0_f32; TILE_COLS];
+                for (v, sum) in sums.iter().enumerate() {
+                    _mm256_storeu_ps(row.as_mut_ptr().add(8 * v), *sum);
+                }
+                for (i, value) in row.iter().enumerate().take(cols) {
+                    *to.add(i) = if add { *to.add(i) + value } else { *value };
+                }
+            }
+        }
+    }
+}
