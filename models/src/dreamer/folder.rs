@@ -109,13 +109,8 @@ pub struct Stored {
 /// # Errors
 /// [`ModelError`], which names the file.
 pub fn read_folder(folder: &Path) -> Result<Stored, ModelError> {
-    // Loading it makes every check; a second reading is cheap beside a training run.
-    let model = Dreamer::load(folder, &Device::Cpu)?;
-    let (params, _) = Params::load(&folder.join("model.safetensors"), &Device::Cpu, false)?;
-    let weights = params
-        .iter()
-        .map(|(name, tensor)| Ok((name.to_owned(), tensor.to_dtype(candle_core::DType::F32)?)))
-        .collect::<Result<_, ModelError>>()?;
+    let (model, params) = Dreamer::load_params(folder, &Device::Cpu)?;
+    let weights = weights_of(&params);
     Ok(Stored {
         contract: model.contract.clone(),
         config: model.network.config().clone(),
@@ -157,11 +152,8 @@ impl Dreamer {
     /// # Errors
     /// As [`Dreamer::load`], and a card that cannot take it.
     pub fn load_on(folder: &Path, card: Arc<dyn Accelerator>) -> Result<Self, ModelError> {
-        let (mut model, params) = Self::load_params(folder, &Device::Cpu)?;
-        let weights: Weights =
-            params.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
-        model.card = Some(card.upload(model.network.config(), &weights)?);
-        Ok(model)
+        let (model, params) = Self::load_params(folder, &Device::Cpu)?;
+        model.on_card(card, &weights_of(&params))
     }
 
     /// This model on a card that candle does not know; `weights` are its own.
@@ -236,6 +228,10 @@ impl Dreamer {
     pub fn parameters(&self) -> u64 {
         self.parameters
     }
+}
+
+fn weights_of(params: &Params) -> Weights {
+    params.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
 }
 
 /// Half-precision tensors widened: the network computes in f32.
