@@ -49,6 +49,12 @@ pub struct Recipe {
     pub flow_share_words: f32,
     /// Share of clips with a known task that are driven by the words alone.
     pub words_only: f32,
+    /// Share of those in which the actions of about half the steps are told all the same: a future that is asked for in
+    /// words knows what it did so far and has to find the next action.
+    pub words_between: f32,
+    /// Weight of the pictures' loss in steps whose action is hidden, against 1 elsewhere: they have many futures, and
+    /// imagining looks at their read-outs only.
+    pub hidden_weight: f32,
     /// Share of clips without any drive.
     pub free: f32,
     /// Share of action-driven clips that hear no words.
@@ -59,7 +65,7 @@ pub struct Recipe {
     pub context_noise_share: f32,
     /// Most of that noise.
     pub context_noise: f32,
-    /// Share of action-driven clips whose past is the network's own rollout.
+    /// Share of the clips driven by actions or words, from pure noise, whose past is the network's own rollout.
     pub own_past: f32,
     /// Weight of pixels that change, on top of 1.
     pub change_weight: f32,
@@ -72,9 +78,10 @@ pub struct Recipe {
     pub readings_weight: f32,
     /// Weight of the loss of next state and inverse dynamics.
     pub channels_weight: f32,
-    /// Weight of the loss of next state and action relative to the known state, both times the network's
-    /// `relative_scale`.
+    /// Weight of the loss of the next state relative to the known state, times the network's `relative_scale`.
     pub relative_weight: f32,
+    /// Weight of the same for the action, where it is hidden.
+    pub meant_weight: f32,
     /// Share of clips whose known state is told with an error, as it comes from the network's own reading later.
     pub state_noise_share: f32,
     /// Standard deviation of that error, on the -1..=1 scale.
@@ -87,6 +94,8 @@ impl Default for Recipe {
             flow_share: 0.25,
             flow_share_words: 0.7,
             words_only: 0.3,
+            words_between: 0.5,
+            hidden_weight: 0.3,
             free: 0.03,
             mute: 0.5,
             from_nothing: 0.03,
@@ -99,6 +108,7 @@ impl Default for Recipe {
             readings_weight: 0.05,
             channels_weight: 0.05,
             relative_weight: 0.1,
+            meant_weight: 0.1,
             state_noise_share: 0.4,
             state_noise: 0.006,
         }
@@ -121,6 +131,9 @@ pub struct Loss {
 /// What was drawn for one clip.
 struct Draw {
     flow: bool,
+    /// Whether the action of each step is hidden.
+    hidden: Vec<bool>,
+    /// Whether the clip is driven by all its actions.
     action: bool,
     text: bool,
     nothing: bool,
@@ -142,8 +155,12 @@ fn draw(clip: &Clip, recipe: &Recipe, random: &Random, steps: usize) -> Draw {
     } else {
         (true, has_text && u(1) >= recipe.mute)
     };
-    let flow = u(2) < if action { recipe.flow_share } else { recipe.flow_share_words };
-    let own_past = action && !flow && u(3) < recipe.own_past;
+    let between = text && !action && u(10) < recipe.words_between;
+    let hidden = (0..steps as u64).map(|t| !(action || between && u(16 + t) < 0.5)).collect();
+    let mut flow = u(2) < if action { recipe.flow_share } else { recipe.flow_share_words };
+    // Words have to be followed on pictures that the network made itself: there the past counts more than the noise.
+    let own_past = (action && !flow || text && !action) && u(3) < recipe.own_past;
+    flow &= !own_past;
     let nothing = !own_past && u(4) < recipe.from_nothing;
     // Known through the whole clip as often as for a part of it: a future that is imagined goes on from its own
     // read-out of the joints.
@@ -155,7 +172,7 @@ fn draw(clip: &Clip, recipe: &Recipe, random: &Random, steps: usize) -> Draw {
     let noisy = !own_past && u(7) < recipe.context_noise_share;
     let context_noise = if noisy { u(8) * recipe.context_noise } else { 0.0 };
     let state_noise = if u(9) < recipe.state_noise_share { recipe.state_noise } else { 0.0 };
-    Draw { flow, action, text, nothing, known_states, own_past, context_noise, state_noise }
+    Draw { flow, hidden, action, text, nothing, known_states, own_past, context_noise, state_noise }
 }
 
 /// The loss of the network on some clips of equal length.
@@ -249,7 +266,7 @@ pub fn loss(
     }
 
     let shape = (groups, p, v);
-    let weights = pixel_weights(clips, recipe, steps, frame);
+    let weights = pixel_weights(clips, &draws, recipe, steps, frame);
     let context = Tensor::from_vec(context, shape, device)?;
     let noisy = Tensor::from_vec(noisy, shape, device)?;
     let target = Tensor::from_vec(target, shape, device)?;
@@ -264,7 +281,7 @@ pub fn loss(
     };
     let sharp = sharp_error(&squared, &draws, steps)?;
     let (readings, channels) = head_losses(&output, clips, &draws, config, steps, device)?;
-    let relative = relative_loss(&output, clips, &draws, &condition, config, steps, device)?;
+    let relative = relative_loss(&output, clips, &draws, &condition, recipe, config, steps, device)?;
     let total = (&frames
         + (readings.affine(f64::from(recipe.readings_weight), 0.0)?
             + channels.affine(f64::from(recipe.channels_weight), 0.0)?)?)?;
@@ -273,7 +290,7 @@ pub fn loss(
         None => total,
     };
     let total = match relative {
-        Some(relative) => (total + relative.affine(f64::from(recipe.relative_weight), 0.0)?)?,
+        Some(relative) => (total + relative)?,
         None => total,
     };
     Ok(Loss { frames: frames.to_scalar()?, readings: readings.to_scalar()?, sharp, total })
@@ -290,6 +307,11 @@ fn sharp_error(squared: &Tensor, draws: &[Draw], steps: usize) -> Result<(f64, u
         }
     }
     Ok(sum)
+}
+
+/// Whether the network has to do without the action of step `t`.
+fn is_hidden(draw: &Draw, t: usize) -> bool {
+    draw.hidden.get(t).copied().unwrap_or(true)
 }
 
 fn conditions(clips: &[Clip], draws: &[Draw], steps: usize, config: &Config) -> Condition {
@@ -312,7 +334,7 @@ fn conditions(clips: &[Clip], draws: &[Draw], steps: usize, config: &Config) -> 
         for t in 0..steps {
             condition.context_noise.push(d.context_noise);
             condition.has_context.push(if d.nothing && t == 0 { 0.0 } else { 1.0 });
-            let known = if d.action { 1.0 } else { 0.0 };
+            let known = if is_hidden(d, t) { 0.0 } else { 1.0 };
             condition.action_mask.extend(clip.action_mask.iter().map(|m| m * known));
             let known = if t < d.known_states && !(d.nothing && t == 0) { 1.0 } else { 0.0 };
             condition.state_mask.extend(clip.state_mask.iter().map(|m| m * known));
@@ -321,7 +343,8 @@ fn conditions(clips: &[Clip], draws: &[Draw], steps: usize, config: &Config) -> 
     condition
 }
 
-/// Replaces the context of `own_past` clips by the network's own rollout from the clip's first frame.
+/// Replaces the context of `own_past` clips by the network's own rollout from the clip's first frame. It is told the
+/// recorded actions, hidden ones too, so that it stays beside what was recorded.
 fn own_past(
     network: &Network,
     clips: &[Clip],
@@ -360,7 +383,10 @@ fn own_past(
             context_noise: vec![0.0; rows.len()],
             step_size: vec![0; rows.len()],
             action: pick(&condition.action, t, CHANNEL_SLOTS),
-            action_mask: pick(&condition.action_mask, t, CHANNEL_SLOTS),
+            action_mask: rows
+                .iter()
+                .flat_map(|i| clips.get(*i).map_or(&[][..], |clip| &clip.action_mask).iter().copied())
+                .collect(),
             state: pick(&condition.state, t, CHANNEL_SLOTS),
             state_mask: pick(&condition.state_mask, t, CHANNEL_SLOTS),
             has_context: vec![1.0; rows.len()],
@@ -381,17 +407,20 @@ fn own_past(
     Ok(())
 }
 
-/// 1 for resting pixels, `1 + change_weight` for those that change into the target.
-fn pixel_weights(clips: &[Clip], recipe: &Recipe, steps: usize, frame: usize) -> Vec<f32> {
+/// 1 for resting pixels, `1 + change_weight` for those that change into the target; less where the action is hidden
+/// in a clip that has a past.
+fn pixel_weights(clips: &[Clip], draws: &[Draw], recipe: &Recipe, steps: usize, frame: usize) -> Vec<f32> {
     let mut weights = Vec::with_capacity(clips.len() * steps * frame);
-    for clip in clips {
+    for (clip, d) in clips.iter().zip(draws) {
         for t in 0..steps {
+            let from_nothing = d.nothing && t == 0;
+            let whole = if is_hidden(d, t) && !from_nothing { recipe.hidden_weight } else { 1.0 };
             let from = clip.frames.get(t * frame..(t + 1) * frame).unwrap_or(&[]);
             let to = clip.frames.get((t + 1) * frame..(t + 2) * frame).unwrap_or(&[]);
             for (a, b) in from.chunks_exact(3).zip(to.chunks_exact(3)) {
                 let change = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
                 let weight = if change > recipe.change_threshold { 1.0 + recipe.change_weight } else { 1.0 };
-                weights.extend([weight; 3]);
+                weights.extend([weight * whole; 3]);
             }
         }
     }
@@ -444,7 +473,7 @@ fn head_losses(
             wanted.extend(next_state.get(at..at + CHANNEL_SLOTS).unwrap_or(&[]));
             wanted.extend(action.get(at..at + CHANNEL_SLOTS).unwrap_or(&[]));
             masks.extend(clip.state_mask.iter());
-            let untold = if d.action { 0.0 } else { 1.0 };
+            let untold = if is_hidden(d, t) { 1.0 } else { 0.0 };
             masks.extend(clip.action_mask.iter().map(|m| m * untold));
         }
     }
@@ -462,12 +491,13 @@ fn head_losses(
 const FARTHEST: f32 = 4.0;
 
 /// Loss of next state (where known) and action (where the network was not told it) relative to the state that the
-/// network was told; `None` for a network that has no such outputs.
+/// network was told, each with its weight; `None` for a network that has no such outputs.
 fn relative_loss(
     output: &Output,
     clips: &[Clip],
     draws: &[Draw],
     condition: &Condition,
+    recipe: &Recipe,
     config: &Config,
     steps: usize,
     device: &candle_core::Device,
@@ -477,29 +507,83 @@ fn relative_loss(
     let groups = clips.len() * steps;
     let mut wanted: Vec<f32> = Vec::with_capacity(groups * 2 * CHANNEL_SLOTS);
     let mut masks: Vec<f32> = Vec::with_capacity(groups * 2 * CHANNEL_SLOTS);
+    let mut counts = [0.0_f32; 2];
     let told =
         condition.state.chunks_exact(CHANNEL_SLOTS).zip(condition.state_mask.chunks_exact(CHANNEL_SLOTS));
     let mut told = told.into_iter();
     for (clip, d) in clips.iter().zip(draws) {
         for t in 0..steps {
             let Some((state, known)) = told.next() else { candle_core::bail!("states do not fit the clips") };
-            let untold = if d.action { 0.0 } else { 1.0 };
+            let untold = if is_hidden(d, t) { 1.0 } else { 0.0 };
             let next = clip.state.iter().skip((t + 1) * CHANNEL_SLOTS).zip(&clip.state_mask);
             let action = clip.action.iter().skip(t * CHANNEL_SLOTS).zip(&clip.action_mask);
-            for (weight, values) in [(1.0, next.collect::<Vec<_>>()), (untold, action.collect())] {
+            let both = [(1.0, next.collect::<Vec<_>>()), (untold, action.collect())];
+            for ((counted, values), count) in both.into_iter().zip(&mut counts) {
                 for (((to, mask), from), known) in values.into_iter().zip(state).zip(known) {
                     wanted.push(((to - from) * scale).clamp(-FARTHEST, FARTHEST));
-                    masks.push(mask * known * weight);
+                    masks.push(mask * known * counted);
+                    *count += mask * known * counted;
                 }
             }
         }
     }
-    let known = masks.iter().sum::<f32>().max(1.0);
+    // Each kind is a mean of its own: hidden actions are few, and what they teach must not depend on how few.
+    let parts = [recipe.relative_weight, recipe.meant_weight];
+    for row in masks.chunks_mut(2 * CHANNEL_SLOTS) {
+        for ((half, weight), count) in row.chunks_mut(CHANNEL_SLOTS).zip(parts).zip(counts) {
+            half.iter_mut().for_each(|mask| *mask *= weight / count.max(1.0));
+        }
+    }
     let shape = (groups, 2 * CHANNEL_SLOTS);
     // Squared for small errors, straight for large ones (Huber 1964): a leap far away must not drown the pictures.
     let size = (relative - Tensor::from_vec(wanted, shape, device)?)?.abs()?;
     let small = size.clamp(0.0_f32, 1.0_f32)?;
     let error = (small.sqr()? + (size - small)?.affine(2.0, 0.0)?)?;
-    let sum = (error * Tensor::from_vec(masks, shape, device)?)?.sum_all()?;
-    Ok(Some(sum.affine(1.0 / f64::from(known), 0.0)?))
+    Ok(Some((error * Tensor::from_vec(masks, shape, device)?)?.sum_all()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEPS: usize = 12;
+
+    fn draws(recipe: &Recipe, told: bool) -> Vec<Draw> {
+        let clip = Clip { prompt: Some("push".into()), told, ..Clip::default() };
+        (0..400).map(|i| draw(&clip, recipe, &Random::new(1, stream_of("clip"), i), STEPS)).collect()
+    }
+
+    #[test]
+    fn words_are_followed_through_a_past_of_their_own_with_some_actions_told() {
+        let recipe = Recipe { words_only: 0.9, own_past: 0.6, from_nothing: 0.0, ..Recipe::default() };
+        let all = draws(&recipe, true);
+        let words: Vec<&Draw> = all.iter().filter(|d| d.text && !d.action).collect();
+        assert!(words.len() > 300, "{}", words.len());
+        let hidden = |d: &Draw| d.hidden.iter().filter(|h| **h).count();
+        let (whole, part): (Vec<&Draw>, Vec<&Draw>) = words.iter().partition(|d| hidden(d) == STEPS);
+        assert!(whole.len() > 100 && part.len() > 100, "{} {}", whole.len(), part.len());
+        let own = words.iter().filter(|d| d.own_past).count();
+        assert!((0.5..0.7).contains(&(own as f32 / words.len() as f32)), "{own} of {}", words.len());
+        // A past of its own is followed by a frame from pure noise, as in imagining.
+        assert!(all.iter().all(|d| !(d.own_past && d.flow)));
+    }
+
+    #[test]
+    fn what_is_not_told_in_words_is_never_driven_by_them() {
+        let recipe = Recipe { words_only: 0.9, ..Recipe::default() };
+        for d in draws(&recipe, false) {
+            assert_eq!(d.hidden, vec![!d.action; STEPS]);
+            assert!(d.action || !d.text);
+        }
+    }
+
+    #[test]
+    fn pictures_under_hidden_actions_weigh_less() {
+        let recipe = Recipe::default();
+        let clip = Clip { frames: vec![0.0; 2 * 3 + 3], ..Clip::default() };
+        let mut d = draw(&clip, &recipe, &Random::new(1, 2, 3), 2);
+        (d.hidden, d.nothing) = (vec![false, true], false);
+        let weights = pixel_weights(&[clip], &[d], &recipe, 2, 3);
+        assert_eq!(weights, [1.0, 1.0, 1.0, 0.3, 0.3, 0.3]);
+    }
 }
