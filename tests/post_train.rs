@@ -248,6 +248,23 @@ fn stock_operations_post_train_the_same_model() {
 }
 
 #[test]
+fn a_control_run_begins_with_random_weights_and_is_compared_with_the_same_base() {
+    let place = Place::new();
+    let usual = place.request("usual", 2, wishes());
+    let control = place.request("control", 2, Wishes { from_nothing: true, ..wishes() });
+    let befores = [&usual, &control].map(|request| go(request, |_| {}).unwrap().comparison.base);
+    assert_eq!(befores[0], befores[1]);
+    let base = read_folder(&usual.base).unwrap().weights;
+    let away = |request: &PostRequest| {
+        let made = read_folder(&request.out).unwrap().weights;
+        let difference = (&made["place"] - &base["place"]).unwrap();
+        difference.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap().sqrt()
+    };
+    // Two steps of the optimiser are small; two draws of the starting numbers (0.1) are far apart.
+    assert!(away(&usual) < 0.02 && away(&control) > 0.1, "{} {}", away(&usual), away(&control));
+}
+
+#[test]
 fn a_cancelled_run_keeps_what_it_learnt() {
     let place = Place::new();
     let cancel = AtomicBool::new(false);

@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
-use forerun_models::dreamer::adapt::{Fresh, rearrange};
-use forerun_models::dreamer::{Stored, read_folder};
+use forerun_models::dreamer::adapt::{Fresh, Weights, rearrange};
+use forerun_models::dreamer::{Config, Network, Stored, read_folder};
+use forerun_models::nn::Params;
 use forerun_models::{Channel, Contract, FrameSpec};
 
 pub use preflight::Preflight;
@@ -158,7 +159,11 @@ pub fn post_train(
         watch(PostStage::Note(note.clone()));
     }
     let seed = settings.train.seed;
-    let start = rearrange(&base.weights, &base.config, &body.plan, Fresh::Drawn(seed))?;
+    let start = if settings.from_nothing {
+        random_weights(&base.config, seed)?
+    } else {
+        rearrange(&base.weights, &base.config, &body.plan, Fresh::Drawn(seed))?
+    };
     let before = rearrange(&base.weights, &base.config, &body.plan, Fresh::Silent)?;
     if request.measure_seconds > 0.0 && earlier.is_none() {
         let seconds = request.measure_seconds;
@@ -227,6 +232,13 @@ pub fn post_train(
         seconds: ended.seconds,
         stopped: ended.memory.stopped,
     })
+}
+
+/// The weights of a network of this size that has learnt nothing.
+fn random_weights(config: &Config, seed: u64) -> Result<Weights, TrainError> {
+    let mut params = Params::new(seed, &Device::Cpu);
+    Network::new(config, &mut params, &Device::Cpu)?;
+    Ok(params.iter().map(|(name, tensor)| (name.to_owned(), tensor.detach())).collect())
 }
 
 /// The views that were asked for with what the doctor mends without a doubt, and what it found, in words.

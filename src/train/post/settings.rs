@@ -55,6 +55,8 @@ pub struct Wishes {
     pub weights: Option<WeightFormat>,
     /// Name of the new model; the folder's name when `None`.
     pub name: Option<String>,
+    /// Begin with random weights in the base's place: the control run, which shows what the base is worth.
+    pub from_nothing: bool,
 }
 
 /// What the choice is made from.
@@ -109,6 +111,9 @@ pub struct PostSettings {
     /// How pictures of another shape become the model's.
     #[serde(default)]
     pub fit: Fit,
+    /// Whether the run began with random weights instead of the base's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_nothing: bool,
     /// Clips, rates and weights, as for training from nothing.
     pub train: TrainSettings,
     /// Corrections of each dataset.
@@ -128,6 +133,8 @@ impl PostSettings {
         // Under a minute of video there is too little to move ten million weights by.
         let little = size.frames < 600;
         let method = match wishes.method {
+            // Adapters of random weights learn nothing.
+            _ if wishes.from_nothing => Method::Full,
             Method::Auto if little => Method::Lora,
             Method::Auto => Method::Full,
             asked => asked,
@@ -146,7 +153,8 @@ impl PostSettings {
         let rate = match method {
             // Adapters start at zero and take larger steps (Hu et al. 2021, table 11).
             Method::Lora => 2e-3,
-            // Training from nothing uses 1.5e-3; a body or a place that is new needs most of that, more of the same less.
+            _ if wishes.from_nothing => 1.5e-3,
+            // Training from nothing uses that; a body or a place that is new needs most of that, more of the same less.
             _ if size.same_body => 7e-4,
             _ => 1e-3,
         };
@@ -181,7 +189,8 @@ impl PostSettings {
         } else {
             train.recipe.words_only = 0.15;
         }
-        let replay = if size.can_replay { wishes.replay.unwrap_or(24) } else { 0 };
+        // There is nothing to forget without a base.
+        let replay = if size.can_replay && !wishes.from_nothing { wishes.replay.unwrap_or(24) } else { 0 };
         let share = if size.same_body { 0.2 } else { 0.1 };
         Self {
             format: FORMAT,
@@ -197,6 +206,7 @@ impl PostSettings {
             keep: 3,
             episodes: wishes.episodes,
             fit: wishes.fit.unwrap_or(size.fit),
+            from_nothing: wishes.from_nothing,
             train,
             views: wishes.views.clone(),
         }
@@ -273,6 +283,14 @@ mod tests {
         };
         assert_eq!((of(None, Fit::Crop), of(None, Fit::Bars)), (Fit::Crop, Fit::Bars));
         assert_eq!(of(Some(Fit::Bars), Fit::Crop), Fit::Bars);
+    }
+
+    #[test]
+    fn a_control_run_has_the_settings_of_training_from_nothing() {
+        let wishes = Wishes { method: Method::Lora, from_nothing: true, ..Wishes::default() };
+        let chosen = PostSettings::choose(&wishes, &size(300, None), "", "m");
+        assert_eq!((chosen.method, chosen.replay_episodes), (Method::Full, 0));
+        assert!(chosen.from_nothing && chosen.train.optimiser.learning_rate > 1.4e-3);
     }
 
     #[test]

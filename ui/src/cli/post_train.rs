@@ -86,6 +86,9 @@ pub(super) struct Arguments {
     /// Camera to look through [default: the first]
     #[arg(long)]
     camera: Option<String>,
+    /// Begin with random weights instead of the base's, for comparison: what is the base worth?
+    #[arg(long, conflicts_with_all = ["replay", "rank"])]
+    from_nothing: bool,
     /// How pictures of another shape become the model's [default: as the base's own were]
     #[arg(long, value_enum)]
     fit: Option<Shape>,
@@ -222,6 +225,7 @@ fn request(arguments: Arguments) -> Result<PostRequest, Failure> {
             Stored::Bf16 => WeightFormat::Bf16,
         }),
         name: arguments.name,
+        from_nothing: arguments.from_nothing,
     };
     Ok(PostRequest {
         base: places::Places::standard(None).find(&arguments.base)?,
