@@ -7,7 +7,7 @@ use forerun_models::dreamer::Config;
 use forerun_models::{Channel, Fit};
 
 use super::episodes::channel_of;
-use super::{Episode, Library, TrainError};
+use super::{Episode, Library, TrainError, TrainSettings};
 use crate::dataset::doctor::View;
 use crate::dataset::{self, Dataset, Matrix};
 use crate::engine::fit::fit_as;
@@ -323,10 +323,13 @@ pub fn channels_of(folder: &Path) -> Result<Option<Channels>, TrainError> {
 ///
 /// # Errors
 /// A size that nobody knows, a folder whose `config.json` cannot be read.
-pub fn config_of(size: &str, folder: &Path, resume: bool) -> Result<Config, TrainError> {
+pub fn config_of(settings: &TrainSettings, folder: &Path, resume: bool) -> Result<Config, TrainError> {
     let path = folder.join("config.json");
     if !resume || !path.exists() {
-        return Config::by_name(size).ok_or_else(|| TrainError::Data(format!("size `{size}` is not known")));
+        let size = &settings.size;
+        let config =
+            Config::by_name(size).ok_or_else(|| TrainError::Data(format!("size `{size}` is not known")))?;
+        return Ok(Config { harmonics: settings.harmonics.unwrap_or(config.harmonics), ..config });
     }
     let wrong = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
     let text = std::fs::read(&path).map_err(|source| TrainError::File { path: path.clone(), source })?;
@@ -346,6 +349,8 @@ mod tests {
     fn a_run_that_goes_on_keeps_its_shape() {
         let dir = tempfile::tempdir().unwrap();
         let tiny = Config::by_name("tiny").unwrap();
+        let settings = |size: &str| TrainSettings { size: size.into(), ..TrainSettings::default() };
+        let config_of = |size: &str, folder: &Path, resume| config_of(&settings(size), folder, resume);
         assert_eq!(config_of("tiny", dir.path(), true).unwrap(), tiny);
         let own = Config { layers: 3, ..tiny.clone() };
         std::fs::write(dir.path().join("config.json"), serde_json::to_vec(&own).unwrap()).unwrap();
@@ -354,5 +359,7 @@ mod tests {
         std::fs::write(dir.path().join("config.json"), "{").unwrap();
         assert!(config_of("tiny", dir.path(), true).is_err());
         assert!(config_of("huge", dir.path(), false).is_err());
+        let finer = TrainSettings { harmonics: Some(7), ..settings("tiny") };
+        assert_eq!(super::config_of(&finer, dir.path(), false).unwrap(), Config { harmonics: 7, ..tiny });
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
+use forerun_models::dreamer::adapt::with_harmonics;
 use forerun_models::dreamer::{Config, Dreamer, Network, read_folder, save_folder};
 use forerun_models::kernels::precision;
 use forerun_models::nn::Params;
@@ -146,10 +147,10 @@ fn contract_of(job: &TrainJob<'_>, config: &Config) -> Contract {
     }
 }
 
-/// Puts a model folder's weights into the store, and returns where they come from.
-fn begin_with(folder: &Path, params: &mut Params) -> Result<serde_json::Value, TrainError> {
+/// Puts a model folder's weights into the store, for a network of this configuration, and returns where they come from.
+fn begin_with(folder: &Path, config: &Config, params: &mut Params) -> Result<serde_json::Value, TrainError> {
     let stored = read_folder(folder)?;
-    for (name, tensor) in stored.weights {
+    for (name, tensor) in with_harmonics(&stored.weights, &stored.config, config.harmonics)? {
         params.insert(&name, tensor)?;
     }
     let lineage = std::fs::read(folder.join("lineage.json")).ok();
@@ -160,10 +161,10 @@ fn begin_with(folder: &Path, params: &mut Params) -> Result<serde_json::Value, T
 impl<'a> Run<'a> {
     fn new(job: &'a TrainJob<'a>) -> Result<Self, TrainError> {
         let settings = &job.settings;
-        let config = config_of(&settings.size, &job.out, job.resume)?;
+        let config = config_of(settings, &job.out, job.resume)?;
         let device = job.device.clone();
         let mut params = Params::new(settings.seed, &device);
-        let base = job.from.as_deref().map(|folder| begin_with(folder, &mut params)).transpose()?;
+        let base = job.from.as_deref().map(|folder| begin_with(folder, &config, &mut params)).transpose()?;
         let network = Network::new(&config, &mut params, &device)?;
         if let (Some(name), Some(folder)) = (params.unused().first(), &job.from) {
             return Err(TrainError::Data(format!(

@@ -34,6 +34,9 @@ pub struct TrainSettings {
     pub licence: String,
     /// `micro`, `tiny`, `small` or `base`.
     pub size: String,
+    /// Harmonics of the channels that the network sees, where it is not the size's own number (see
+    /// [`Config::harmonics`]). A run from other weights may ask for more than they have.
+    pub harmonics: Option<usize>,
     /// Seed of weights, order of clips and noise.
     pub seed: u64,
     /// Lengths of clips.
@@ -76,6 +79,7 @@ impl Default for TrainSettings {
             knows: String::new(),
             licence: "MIT OR Apache-2.0".into(),
             size: "tiny".into(),
+            harmonics: None,
             seed: 1,
             clips: vec![ClipMix { steps: 8, clips: 16, share: 1.0 }],
             micro_frames: 16,
@@ -127,6 +131,9 @@ impl TrainSettings {
         }
         if self.clips.iter().any(|mix| mix.steps > 512 || mix.clips > 4096) {
             return Some("at most 512 steps a clip and 4096 clips a batch".into());
+        }
+        if self.harmonics.is_some_and(|n| n > 16) {
+            return Some("at most 16 harmonics".into());
         }
         let rate = self.optimiser.learning_rate;
         if !(rate.is_finite() && rate > 0.0) {

@@ -51,7 +51,7 @@ pub fn start(
             out.display()
         )));
     }
-    let config = config_of(&settings.size, out, resume)?;
+    let config = config_of(&settings, out, resume)?;
     // Weights belong to the scale of their channels.
     let channels = match (resume, from) {
         (true, _) => channels_of(out)?,

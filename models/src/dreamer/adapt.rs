@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Result, Tensor};
 
 use super::config::{CHANNEL_SLOTS, Config};
-use super::network::CHANNEL_FEATURES;
 use crate::random::{Random, stream_of};
 
 /// Weights by name.
@@ -62,10 +61,11 @@ pub fn rearrange(weights: &Weights, config: &Config, plan: &SlotPlan, fresh: Fre
     if config.relative_scale > 0.0 {
         inputs_of.push(("relative.first.weight", &plan.actions));
     }
+    let each = config.channel_features();
     for (name, list) in inputs_of {
-        let old = numbers(weights, name, d * CHANNEL_SLOTS * CHANNEL_FEATURES)?;
-        let new = inputs(&old, d, list, fresh, name);
-        out.insert(name.into(), Tensor::from_vec(new, (d, CHANNEL_SLOTS * CHANNEL_FEATURES), &Device::Cpu)?);
+        let old = numbers(weights, name, d * CHANNEL_SLOTS * each)?;
+        let new = inputs(&old, (d, each), list, fresh, name);
+        out.insert(name.into(), Tensor::from_vec(new, (d, CHANNEL_SLOTS * each), &Device::Cpu)?);
     }
     let readings = config.readings.len();
     let mut outputs_of = vec![("head.weight", readings, d), ("head.bias", readings, 1)];
@@ -127,6 +127,42 @@ pub fn exchange_bodies(weights: &Weights, config: &Config) -> Result<Weights> {
     Ok(out)
 }
 
+/// The weights for a network that is the same but for more harmonics of its channels: the new ones start silent, so that
+/// it does what it did.
+///
+/// # Errors
+/// Weights that do not have the configuration's shapes, fewer harmonics, device errors.
+pub fn with_harmonics(weights: &Weights, config: &Config, harmonics: usize) -> Result<Weights> {
+    let mut out = weights.clone();
+    if harmonics == config.harmonics {
+        return Ok(out);
+    }
+    if harmonics < config.harmonics {
+        candle_core::bail!(
+            "the base has {0} harmonics of its channels and the new network {harmonics}; set `harmonics = {0}` or more",
+            config.harmonics
+        );
+    }
+    let (d, old) = (config.width, config.channel_features());
+    let each = Config { harmonics, ..config.clone() }.channel_features();
+    for name in ["action.first.weight", "state.first.weight", "relative.first.weight"] {
+        if name.starts_with("relative") && config.relative_scale <= 0.0 {
+            continue;
+        }
+        let mut new = Vec::with_capacity(d * CHANNEL_SLOTS * each);
+        for features in numbers(weights, name, d * CHANNEL_SLOTS * old)?.chunks_exact(old) {
+            // Whether the channel is known stands behind its harmonics.
+            if let Some((known, rest)) = features.split_last() {
+                new.extend_from_slice(rest);
+                new.resize(new.len() + each - old, 0.0);
+                new.push(*known);
+            }
+        }
+        out.insert(name.into(), Tensor::from_vec(new, (d, CHANNEL_SLOTS * each), &Device::Cpu)?);
+    }
+    Ok(out)
+}
+
 fn numbers(weights: &Weights, name: &str, expected: usize) -> Result<Vec<f32>> {
     let Some(tensor) = weights.get(name) else {
         candle_core::bail!("the base has no `{name}`; it is incomplete or of another version");
@@ -138,12 +174,18 @@ fn numbers(weights: &Weights, name: &str, expected: usize) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// Columns of an input layer `[d, CHANNEL_SLOTS * CHANNEL_FEATURES]` in a new order.
-fn inputs(old: &[f32], d: usize, list: &[Option<usize>], fresh: Fresh, name: &str) -> Vec<f32> {
-    let width = CHANNEL_SLOTS * CHANNEL_FEATURES;
+/// Columns of an input layer `[d, CHANNEL_SLOTS * each]` in a new order.
+fn inputs(
+    old: &[f32],
+    (d, each): (usize, usize),
+    list: &[Option<usize>],
+    fresh: Fresh,
+    name: &str,
+) -> Vec<f32> {
+    let width = CHANNEL_SLOTS * each;
     let block = |row: usize, slot: usize| {
-        let at = row * width + slot * CHANNEL_FEATURES;
-        old.get(at..at + CHANNEL_FEATURES).unwrap_or(&[])
+        let at = row * width + slot * each;
+        old.get(at..at + each).unwrap_or(&[])
     };
     // Fresh inputs are as loud as the known ones; where none is known, as a new layer's.
     let known: Vec<usize> = list.iter().flatten().copied().collect();
@@ -152,7 +194,7 @@ fn inputs(old: &[f32], d: usize, list: &[Option<usize>], fresh: Fresh, name: &st
         .flat_map(|row| loud.iter().flat_map(move |s| block(row, *s)))
         .map(|v| f64::from(*v).powi(2))
         .sum();
-    let count = (d * loud.len() * CHANNEL_FEATURES).max(1);
+    let count = (d * loud.len() * each).max(1);
     let size = ((squares / count as f64).sqrt() as f32).max(1.0 / (width as f32).sqrt());
     let mut drawn = vec![0.0_f32; d * width];
     if let Fresh::Drawn(seed) = fresh {
@@ -161,14 +203,14 @@ fn inputs(old: &[f32], d: usize, list: &[Option<usize>], fresh: Fresh, name: &st
     let mut new = Vec::with_capacity(d * width);
     for row in 0..d {
         for slot in 0..CHANNEL_SLOTS {
-            let at = row * width + slot * CHANNEL_FEATURES;
+            let at = row * width + slot * each;
             match list.get(slot) {
                 Some(Some(from)) => new.extend_from_slice(block(row, *from)),
                 Some(None) => {
-                    let noise = drawn.get(at..at + CHANNEL_FEATURES).unwrap_or(&[]);
+                    let noise = drawn.get(at..at + each).unwrap_or(&[]);
                     new.extend(noise.iter().map(|v| v * size));
                 }
-                None => new.resize(new.len() + CHANNEL_FEATURES, 0.0),
+                None => new.resize(new.len() + each, 0.0),
             }
         }
     }
@@ -200,11 +242,10 @@ mod tests {
         let plan =
             SlotPlan { actions: vec![None, Some(2), Some(0)], state: vec![Some(0), Some(1)], new_body: true };
         let moved = rearrange(&weights, &config, &plan, Fresh::Drawn(5)).unwrap();
-        let width = CHANNEL_SLOTS * CHANNEL_FEATURES;
+        let each = config.channel_features();
+        let width = CHANNEL_SLOTS * each;
         let (old, new) = (flat(&weights, "action.first.weight"), flat(&moved, "action.first.weight"));
-        let block = |v: &[f32], row: usize, slot: usize| {
-            v[row * width + slot * CHANNEL_FEATURES..][..CHANNEL_FEATURES].to_vec()
-        };
+        let block = |v: &[f32], row: usize, slot: usize| v[row * width + slot * each..][..each].to_vec();
         for row in [0, 17, config.width - 1] {
             assert_eq!(block(&new, row, 1), block(&old, row, 2));
             assert_eq!(block(&new, row, 2), block(&old, row, 0));
@@ -243,5 +284,39 @@ mod tests {
         let plan = SlotPlan { actions: vec![None], state: vec![], new_body: false };
         let new = flat(&rearrange(&weights, &config, &plan, Fresh::Silent).unwrap(), "action.first.weight");
         assert!(new.iter().all(|v| *v == 0.0));
+    }
+
+    #[test]
+    fn new_harmonics_are_silent_until_something_is_learnt() {
+        let config = Config { harmonics: 3, ..Config::micro() };
+        let mut params = Params::new(3, &Device::Cpu);
+        let small = Network::new(&config, &mut params, &Device::Cpu).unwrap();
+        let weights: Weights = params.iter().map(|(name, t)| (name.to_owned(), t.clone())).collect();
+        let finer = Config { harmonics: 6, ..config.clone() };
+        let mut params = Params::frozen(&Device::Cpu);
+        for (name, tensor) in with_harmonics(&weights, &config, 6).unwrap() {
+            params.insert(&name, tensor).unwrap();
+        }
+        let large = Network::new(&finer, &mut params, &Device::Cpu).unwrap();
+        let values =
+            |n: usize, from: f32| (0..n).map(|i| (from + i as f32 * 0.37).sin()).collect::<Vec<f32>>();
+        let condition = crate::dreamer::Condition {
+            target_level: vec![0.2],
+            context_noise: vec![0.0],
+            step_size: vec![0],
+            action: values(CHANNEL_SLOTS, 0.1),
+            action_mask: vec![1.0; CHANNEL_SLOTS],
+            state: values(CHANNEL_SLOTS, 0.7),
+            state_mask: vec![1.0; CHANNEL_SLOTS],
+            has_context: vec![1.0],
+            embodiment: vec![0],
+        };
+        let text = Tensor::zeros((1, config.width), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let mixed = |network: &Network| -> Vec<f32> {
+            network.drive(1, &condition, &text).unwrap().mixed.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let (was, now) = (mixed(&small), mixed(&large));
+        assert!(was.iter().zip(&now).all(|(a, b)| (a - b).abs() < 1e-5), "{was:?} {now:?}");
+        assert!(with_harmonics(&weights, &config, 2).is_err());
     }
 }

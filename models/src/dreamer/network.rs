@@ -27,10 +27,6 @@ use crate::nn::ops::{
 use crate::nn::params::{Init, Params};
 
 const EPS: f64 = 1e-6;
-/// Harmonics of a channel's value that the network sees beside the value itself.
-const HARMONICS: usize = 3;
-/// Numbers a channel: value, sine and cosine of each harmonic, validity.
-pub(super) const CHANNEL_FEATURES: usize = 2 + 2 * HARMONICS;
 /// Harmonics of a noise level.
 const LEVEL_HARMONICS: usize = 6;
 /// Numbers a noise level.
@@ -227,6 +223,7 @@ impl Network {
             });
         }
         let (rows, cols) = config.grid();
+        let channels = CHANNEL_SLOTS * config.channel_features();
         let head = head_width(config.readings.len());
         let pixels = config.patch * config.patch;
         let words = if config.text_width > 0 { Some(Words::new(config, params)?) } else { None };
@@ -236,15 +233,15 @@ impl Network {
             place: params.tensor("place", &[p, d], Init::Normal(0.1))?,
             nothing: params.tensor("nothing", &[1, d], Init::Normal(0.1))?,
             registers: params.tensor("registers", &[config.registers, d], Init::Normal(0.1))?,
-            action: Mlp::new("action", CHANNEL_SLOTS * CHANNEL_FEATURES, d, params)?,
+            action: Mlp::new("action", channels, d, params)?,
             relative: if config.relative_scale > 0.0 {
                 // Quiet at first: weights that were trained without it can go on with it.
-                Some(Mlp::scaled("relative", CHANNEL_SLOTS * CHANNEL_FEATURES, d, 0.1, params)?)
+                Some(Mlp::scaled("relative", channels, d, 0.1, params)?)
             } else {
                 None
             },
             action_token: params.tensor("action_token.weight", &[d, d], Init::fan_in(d))?,
-            state: Mlp::new("state", CHANNEL_SLOTS * CHANNEL_FEATURES, d, params)?,
+            state: Mlp::new("state", channels, d, params)?,
             level: Mlp::new("level", 2 * LEVEL_FEATURES, d, params)?,
             step_size: params.tensor("step_size", &[STEP_SIZES, d], Init::Normal(0.1))?,
             embodiment: params.tensor("embodiment", &[config.embodiments, d], Init::Normal(0.1))?,
@@ -456,23 +453,24 @@ impl Network {
         Ok(Output { frames, moved, heads, relative })
     }
 
-    /// Channel values and masks to features `[G, CHANNEL_SLOTS * CHANNEL_FEATURES]`.
+    /// Channel values and masks to features `[G, CHANNEL_SLOTS * channel_features]`.
     fn channels(&self, values: &[f32], mask: &[f32], groups: usize) -> Result<Tensor> {
         if values.len() != groups * CHANNEL_SLOTS || mask.len() != values.len() {
             candle_core::bail!("channel values do not fit {groups} steps");
         }
-        let mut features = Vec::with_capacity(values.len() * CHANNEL_FEATURES);
+        let each = self.config.channel_features();
+        let mut features = Vec::with_capacity(values.len() * each);
         for (value, known) in values.iter().zip(mask) {
             let value = value * known;
             features.push(value);
-            for harmonic in 0..HARMONICS {
+            for harmonic in 0..self.config.harmonics {
                 let angle = value * std::f32::consts::PI * (1 << harmonic) as f32 * 0.5;
                 features.push(angle.sin() * known);
                 features.push(angle.cos() * known);
             }
             features.push(*known);
         }
-        Tensor::from_vec(features, (groups, CHANNEL_SLOTS * CHANNEL_FEATURES), &self.device)
+        Tensor::from_vec(features, (groups, CHANNEL_SLOTS * each), &self.device)
     }
 
     /// Noise levels of target and context to features `[G, 2 * LEVEL_FEATURES]`.
