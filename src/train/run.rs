@@ -153,9 +153,12 @@ fn begin_with(folder: &Path, config: &Config, params: &mut Params) -> Result<ser
     for (name, tensor) in with_harmonics(&stored.weights, &stored.config, config.harmonics)? {
         params.insert(&name, tensor)?;
     }
-    let lineage = std::fs::read(folder.join("lineage.json")).ok();
-    let lineage = lineage.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-    Ok(serde_json::json!({ "model_sha256": stored.sha256, "lineage": lineage }))
+    Ok(serde_json::json!({ "model_sha256": stored.sha256, "lineage": lineage(folder) }))
+}
+
+/// What a model folder says about where it comes from.
+fn lineage(folder: &Path) -> Option<serde_json::Value> {
+    serde_json::from_slice(&std::fs::read(folder.join("lineage.json")).ok()?).ok()
 }
 
 impl<'a> Run<'a> {
@@ -164,7 +167,12 @@ impl<'a> Run<'a> {
         let config = config_of(settings, &job.out, job.resume)?;
         let device = job.device.clone();
         let mut params = Params::new(settings.seed, &device);
-        let base = job.from.as_deref().map(|folder| begin_with(folder, &config, &mut params)).transpose()?;
+        let base = match &job.from {
+            Some(folder) => Some(begin_with(folder, &config, &mut params)?),
+            // A run that goes on began where its own record says.
+            None if job.resume => lineage(&job.out).and_then(|mut own| own.get_mut("base").map(|b| b.take())),
+            None => None,
+        };
         let network = Network::new(&config, &mut params, &device)?;
         if let (Some(name), Some(folder)) = (params.unused().first(), &job.from) {
             return Err(TrainError::Data(format!(

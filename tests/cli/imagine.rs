@@ -157,6 +157,21 @@ fn from_the_virtual_world_to_a_trained_and_scored_model() {
         read("trained/lineage.json")["model_sha256"]
     );
     assert_eq!(read("more/contract.json")["actions"], read("trained/contract.json")["actions"]);
+    // Going on after a stop, it still knows what it began with.
+    let base = read("more/lineage.json")["base"].clone();
+    let again = ["train", "--config", "micro.toml", "--dataset", "set", "--out", "more", "--resume"];
+    let again = home.run(&[&again[..], &["--iterations", "2"]].concat());
+    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(read("more/lineage.json")["iterations"], 2);
+    assert_eq!(read("more/lineage.json")["base"], base);
+    // More harmonics of the channels go on from fewer, fewer do not from more.
+    let fine = "name = 'fine'\nsize = 'micro'\nheld_out = 1\nharmonics = 5\n";
+    std::fs::write(home.path("fine.toml"), fine).unwrap();
+    let finer = home.run(&on("fine.toml", "finer"));
+    assert_eq!(finer.status.code(), Some(0), "{}", String::from_utf8_lossy(&finer.stderr));
+    assert_eq!(read("finer/config.json")["harmonics"], 5);
+    let back = ["train", "--config", "micro.toml", "--dataset", "set", "--from", "finer", "--out", "back"];
+    home.fails(&[&back[..], &["--iterations", "1"]].concat(), &["harmonics = 5"]);
     std::fs::write(home.path("tiny.toml"), "name = 'tiny'\nsize = 'tiny'\nheld_out = 1\n").unwrap();
     home.fails(&on("tiny.toml", "large"), &["belong together"]);
     assert_eq!(last_json(&home.run(&["inspect", "set", "--json"]))["sound"], true);
