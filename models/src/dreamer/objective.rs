@@ -78,9 +78,10 @@ pub struct Recipe {
     pub readings_weight: f32,
     /// Weight of the loss of next state and inverse dynamics.
     pub channels_weight: f32,
-    /// Weight of the loss of the next state relative to the known state, times the network's `relative_scale`.
+    /// Weight of the loss of the next state relative to the known state, times the network's `relative_scale`: errors where
+    /// the state is known, as a mean over all steps.
     pub relative_weight: f32,
-    /// Weight of the same for the action, where it is hidden.
+    /// Weight of the same for the action: errors where it is hidden and the state known.
     pub meant_weight: f32,
     /// Share of clips whose known state is told with an error, as it comes from the network's own reading later.
     pub state_noise_share: f32,
@@ -107,8 +108,8 @@ impl Default for Recipe {
             motion_weight: 0.2,
             readings_weight: 0.05,
             channels_weight: 0.05,
-            relative_weight: 0.1,
-            meant_weight: 0.1,
+            relative_weight: 0.15,
+            meant_weight: 0.4,
             state_noise_share: 0.4,
             state_noise: 0.006,
         }
@@ -522,12 +523,13 @@ fn relative_loss(
                 for (((to, mask), from), known) in values.into_iter().zip(state).zip(known) {
                     wanted.push(((to - from) * scale).clamp(-FARTHEST, FARTHEST));
                     masks.push(mask * known * counted);
-                    *count += mask * known * counted;
+                    *count += mask;
                 }
             }
         }
     }
-    // Each kind is a mean of its own: hidden actions are few, and what they teach must not depend on how few.
+    // Each kind is a mean of its own over all steps, known and told or not: hidden actions are few, and how a batch is cut
+    // into pieces must not change what it teaches.
     let parts = [recipe.relative_weight, recipe.meant_weight];
     for row in masks.chunks_mut(2 * CHANNEL_SLOTS) {
         for ((half, weight), count) in row.chunks_mut(CHANNEL_SLOTS).zip(parts).zip(counts) {
