@@ -157,7 +157,7 @@ fn begin_with(folder: &Path, config: &Config, params: &mut Params) -> Result<ser
 }
 
 /// What a model folder says about where it comes from.
-fn lineage(folder: &Path) -> Option<serde_json::Value> {
+pub(super) fn lineage(folder: &Path) -> Option<serde_json::Value> {
     serde_json::from_slice(&std::fs::read(folder.join("lineage.json")).ok()?).ok()
 }
 

@@ -14,7 +14,7 @@ mod run;
 mod scorecard;
 mod settings;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
@@ -33,6 +33,7 @@ use self::data::{Loaded, Sources, can_replay};
 use self::run::{Ended, Job};
 use self::scorecard::{About, Base};
 use self::settings::Size;
+use super::run::lineage;
 use super::{Budget, Judge, TrainError};
 use crate::dataset::Dataset;
 use crate::dataset::doctor::{Severity, View, examine};
@@ -221,7 +222,7 @@ pub fn post_train(
     let from = Base {
         name: base.contract.name.clone(),
         sha256: base.sha256.clone(),
-        lineage: lineage(&request.base),
+        lineage: lineage(&request.base).unwrap_or_default(),
     };
     let comparison = scorecard::finish(&job, &ended, &all, &from, &about, cancel)?;
     Ok(PostOutcome {
@@ -266,12 +267,6 @@ fn frames_each(settings: &PostSettings) -> f64 {
     let mixes = &settings.train.clips;
     let all: f32 = mixes.iter().map(|mix| mix.share).sum();
     mixes.iter().map(|mix| f64::from(mix.share / all.max(1e-6)) * (mix.steps * mix.clips) as f64).sum()
-}
-
-/// What the base's folder says about where it comes from.
-fn lineage(folder: &Path) -> serde_json::Value {
-    let text = std::fs::read(folder.join("lineage.json")).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 fn contract_of(
