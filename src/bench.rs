@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use forerun_models::kernels::{Precision, precision, threads};
 use forerun_models::measure;
 use serde_json::{Map, Value};
 
@@ -76,23 +77,30 @@ pub fn record() -> Result<Speed, Failure> {
     ))
 }
 
-/// Times of the parts that networks are made of, a line each through `tell`: milliseconds and thousand million operations a
-/// second by name of the case (all of them when `cases` is empty), on `threads` threads (0: all cores).
+/// Times of the parts that networks are made of, a line each through `tell`: milliseconds, thousand million operations a
+/// second and the most memory (MB) that this process has used so far, by name of the case (all of them when `cases` is empty),
+/// on `thread_count` threads (0: all cores), with products of bf16 if asked.
 ///
 /// # Errors
-/// A name that is no case.
+/// A name that is no case; a processor without bf16.
 pub fn kernels(
     cases: &[String],
     time: Duration,
-    threads: usize,
+    thread_count: usize,
+    bf16: bool,
     mut tell: impl FnMut(&str),
 ) -> Result<Value, Failure> {
     let known = || measure::CASES.into_iter().map(str::to_owned).collect();
+    let wish = if bf16 { Precision::Bf16 } else { Precision::F32 };
+    if precision::with(wish, precision::current) != wish {
+        let help = "Leave --bf16 away; products of f32 run everywhere.";
+        return Err(Failure::new("This processor has no products of bf16 (AVX512-BF16).", help));
+    }
     let names: Vec<String> = if cases.is_empty() { known() } else { cases.to_vec() };
     let mut out = Map::new();
     for name in names {
-        let found = forerun_models::kernels::threads::with(threads, || measure::case(&name, time))
-            .map_err(Failure::from_error)?;
+        let case = || precision::with(wish, || measure::case(&name, time));
+        let found = threads::with(thread_count, case).map_err(Failure::from_error)?;
         let Some(found) = found else {
             let help = format!("the cases are {}", measure::CASES.join(", "));
             return Err(Failure::new(format!("{name} is no case"), help));
@@ -100,7 +108,8 @@ pub fn kernels(
         let speed =
             if found.operations > 0.0 { format!("{:8.1} GFLOP/s", found.gflops()) } else { String::new() };
         tell(&format!("{:20} {:9.3} ms {speed}", found.name, found.ms));
-        out.insert(name, serde_json::json!({ "ms": found.ms, "gflops": found.gflops() }));
+        let peak = crate::machine::peak_memory() as f64 / 1e6;
+        out.insert(name, serde_json::json!({ "ms": found.ms, "gflops": found.gflops(), "peak_mb": peak }));
     }
     Ok(Value::Object(out))
 }

@@ -88,8 +88,17 @@ fn field(file: &str, key: &str) -> Option<String> {
     line.split_once(':').map(|(_, value)| value.trim().to_owned())
 }
 
+/// Most memory that this process has used so far, bytes; 0 where the system does not tell.
+pub fn peak_memory() -> u64 {
+    kilobytes_in("/proc/self/status", "VmHWM")
+}
+
 fn kilobytes(key: &str) -> u64 {
-    let text = field("/proc/meminfo", key).unwrap_or_default();
+    kilobytes_in("/proc/meminfo", key)
+}
+
+fn kilobytes_in(file: &str, key: &str) -> u64 {
+    let text = field(file, key).unwrap_or_default();
     text.trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
 }
 

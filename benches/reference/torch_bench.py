@@ -49,7 +49,7 @@ def rope_grid(pairs, base=100.0):
 
 
 def turn(x, rope):
-    cos, sin = rope
+    cos, sin = (table.to(x.dtype) for table in rope)
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
@@ -139,7 +139,7 @@ class Net(torch.nn.Module):
         groups = context.shape[0]
         told = self.mlp("action", features(action))
         told = told + self.mlp("relative", features(((action - state) * 16.0).clamp(-2, 2)))
-        mixed = told + self.mlp("state", features(state)) + self.mlp("level", level_features(groups))
+        mixed = told + self.mlp("state", features(state)) + self.mlp("level", level_features(groups).to(state.dtype))
         mixed = mixed + self.w("step_size")[0]
         clip = text + self.w("embodiment")[0]
         mixed = F.silu(mixed + clip.repeat_interleave(groups // clips, 0))
@@ -192,6 +192,7 @@ def fetch(context, field):
     picture = lines(context, 16, 3)
     field = F.interpolate(lines(field, CELLS, 2), scale_factor=4, mode="bilinear", align_corners=False)
     g, _, h, w = picture.shape
+    field = field.float()  # places need more digits than bf16 has
     x = (torch.arange(w) + field[:, 0]).clamp(0, w - 1)
     y = (torch.arange(h)[:, None] + field[:, 1]).clamp(0, h - 1)
 
@@ -203,13 +204,13 @@ def fetch(context, field):
         a = a.long()
         return [((a + k - 1).clamp(0, last), weight) for k, weight in enumerate(weights)]
 
-    flat = picture.flatten(2)
+    flat = picture.float().flatten(2)
     out = torch.zeros_like(flat)
     for row, down in taps(y, h - 1):
         for col, right in taps(x, w - 1):
             index = (row * w + col).flatten(1)[:, None].expand(-1, 3, -1)
             out = out + flat.gather(2, index) * (down * right).flatten(1)[:, None]
-    out = out.view(g, 3, 8, 16, 8, 16)
+    out = out.to(context.dtype).view(g, 3, 8, 16, 8, 16)
     return out.permute(0, 2, 4, 3, 5, 1).reshape(g, PATCHES, VALUES)
 
 
@@ -242,7 +243,6 @@ def encoder():
 
 def cases(weights):
     net = Net(weights)
-    frozen = Net(weights).requires_grad_(False)
     d, e = WIDTH, torch.randn
 
     def matmul(rows, inner, outputs):
@@ -262,12 +262,14 @@ def cases(weights):
 
         return run
 
-    def frame(n):
+    def frame(n, kind=torch.float32):
+        frozen = Net(weights).requires_grad_(False).to(kind)
         context, noisy = e(n, PATCHES, VALUES).clamp(-1, 1), e(n, PATCHES, VALUES)
         action, state, text = e(n, CHANNELS) * 0.3, e(n, CHANNELS) * 0.3, e(n, d)
-        one = lambda: e(n, TOKENS, HEADS, WINDOW - 1, HEAD)
+        one = lambda: e(n, TOKENS, HEADS, WINDOW - 1, HEAD).to(kind)
         cache = [(one(), one()) for _ in range(LAYERS // 2)]
-        return lambda: frozen(n, context, noisy, action, state, text, cache)
+        given = [x.to(kind) for x in (context, noisy, action, state, text)]
+        return lambda: frozen(n, *given, cache)
 
     def training():
         groups = CLIPS * STEPS
@@ -289,7 +291,9 @@ def cases(weights):
     x, m, wide = e(8, TOKENS, d), e(8, 6 * d), e(8, TOKENS, 1024)
     x2, w2 = e(4, 96, 64, 64), e(96, 96, 3, 3)
     x3, w3, b3 = e(1, 96, 4, 64, 64), e(96, 96, 3, 3, 3), e(96)
-    return {
+    # The same with weights and activations in bf16, where PyTorch is faster that way than with autocast.
+    stored = {"frame_1": frame(1, torch.bfloat16), "frame_8": frame(8, torch.bfloat16)}
+    return stored, {
         "matmul_1024": matmul(1024, 1024, 1024),
         "linear_544x192x1024": matmul(8 * TOKENS, d, 1024),
         "attention_8x68": lambda: attention_space(qkv, gains, rope),
@@ -317,8 +321,9 @@ def median(job, seconds):
     return statistics.median(times)
 
 
-def ours(forerun, name, seconds, threads):
+def ours(forerun, name, seconds, threads, bf16):
     command = [forerun, "bench", "kernels", "--case", name, "--seconds", str(seconds), "--threads", str(threads), "--json"]
+    command += ["--bf16"] if bf16 else []
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return json.loads(out.strip().splitlines()[-1])[name]
 
@@ -331,7 +336,7 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--case", action="append", help="only this case")
     parser.add_argument("--compiled", action="store_true", help="also torch.compile, which needs a C++ compiler")
-    parser.add_argument("--bf16", action="store_true", help="also autocast to bf16")
+    parser.add_argument("--bf16", action="store_true", help="also bf16: Forerun's products with packed weights, PyTorch's autocast")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -354,10 +359,15 @@ def main():
             sys.exit("the two networks differ: this would not measure the same work")
 
     print(f"PyTorch {torch.__version__}, {args.threads} threads; milliseconds, ratio = PyTorch / Forerun")
-    kinds = ["eager"] + (["compiled"] if args.compiled else []) + (["bf16"] if args.bf16 else [])
-    print(f"{'case':22}{'Forerun':>10}" + "".join(f"{kind:>10}{'ratio':>7}" for kind in kinds) + f"{'GFLOP/s':>10}")
+    kinds = ["eager"] + (["compiled"] if args.compiled else [])
+    head = f"{'case':22}{'Forerun':>10}" + "".join(f"{kind:>10}{'ratio':>7}" for kind in kinds)
+    head += f"{'GFLOP/s':>10}{'peak MB':>9}"
+    if args.bf16:
+        head += f"{'our bf16':>10}{'eager/':>8}{'autocast':>10}{'ratio':>7}{'stored':>9}{'ratio':>7}{'GFLOP/s':>10}"
+    print(head)
     results = {}
-    for name, job in cases(weights).items():
+    stored, jobs_by_name = cases(weights)
+    for name, job in jobs_by_name.items():
         if args.case and name not in args.case:
             continue
         if job is None:
@@ -367,18 +377,29 @@ def main():
         if args.compiled:
             jobs["compiled"] = torch.compile(job)
         if args.bf16:
-            jobs["bf16"] = lambda job=job: torch.autocast("cpu", torch.bfloat16)(job)()
-        times, found = {kind: [] for kind in ["forerun", *jobs]}, {}
+            jobs["autocast"] = lambda job=job: torch.autocast("cpu", torch.bfloat16)(job)()
+            if name in stored:
+                jobs["stored"] = stored[name]
+        mine = ["forerun"] + (["forerun bf16"] if args.bf16 else [])
+        times, found = {kind: [] for kind in [*mine, *jobs]}, {}
         for _ in range(args.rounds):
-            found = ours(args.forerun, name, args.seconds, args.threads)
-            times["forerun"].append(found["ms"])
+            for kind in mine:
+                found[kind] = ours(args.forerun, name, args.seconds, args.threads, kind != "forerun")
+                times[kind].append(found[kind]["ms"])
             for kind, job in jobs.items():
                 with torch.enable_grad() if name == "training_step" else torch.no_grad():
                     times[kind].append(median(job, args.seconds))
         mid = {kind: statistics.median(values) for kind, values in times.items()}
         results[name] = mid
-        row = "".join(f"{mid[kind]:10.3f}{mid[kind] / mid['forerun']:7.2f}" for kind in jobs)
-        print(f"{name:22}{mid['forerun']:10.3f}{row}{found['gflops']:10.1f}", flush=True)
+        row = "".join(f"{mid[kind]:10.3f}{mid[kind] / mid['forerun']:7.2f}" for kind in kinds)
+        speed = lambda kind: f"{found[kind]['gflops'] * found[kind]['ms'] / mid[kind]:10.1f}"
+        row += f"{speed('forerun')}{found['forerun']['peak_mb']:9.0f}"
+        if args.bf16:
+            own = mid["forerun bf16"]
+            row += f"{own:10.3f}{mid['eager'] / own:8.2f}{mid['autocast']:10.3f}{mid['autocast'] / own:7.2f}"
+            row += f"{mid['stored']:9.3f}{mid['stored'] / own:7.2f}" if name in stored else " " * 16
+            row += speed("forerun bf16")
+        print(f"{name:22}{mid['forerun']:10.3f}{row}", flush=True)
     if args.json:
         with open(args.json, "w") as file:
             json.dump(results, file, indent=1)

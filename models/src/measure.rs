@@ -1,7 +1,8 @@
 //! How long the parts of the networks take on this machine, for `forerun bench kernels`.
 //!
 //! Each case is the work that `benches/reference/torch_bench.py` does in PyTorch under the same name, from the same shapes, so
-//! that the two can be laid side by side. Threads: as many as the caller's setting ([`crate::kernels::threads`]).
+//! that the two can be laid side by side. Threads: as many as the caller's setting ([`crate::kernels::threads`]); products in the
+//! caller's precision ([`crate::kernels::precision`]), with packed weights where nothing is learnt.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,9 +12,10 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::VarBuilder;
 
 use crate::dreamer::{CHANNEL_SLOTS, Condition, Config, Network, Time};
+use crate::kernels::precision;
 use crate::kernels::threads;
-use crate::nn::Params;
-use crate::nn::ops::{attention_space, conv2d, linear, norm_modulate, rope_axial_2d, swiglu};
+use crate::nn::ops::{attention_space, conv2d, gate_residual, norm_modulate, rope_axial_2d, swiglu};
+use crate::nn::{Matrix, Params};
 use crate::optim::{Gradients, Settings, Stepper};
 use crate::random::Random;
 use crate::text::{T5Config, T5Encoder};
@@ -157,10 +159,17 @@ pub fn case(name: &str, time: Duration) -> Result<Option<Measured>> {
     Ok(Some(Measured { name, ms, operations }))
 }
 
+/// A weight by chance, ready for the precision of this thread.
+fn weight(seed: u64, rows: usize, cols: usize, size: f64) -> Result<Matrix> {
+    let mut weight = Matrix::from((normal(seed, &[rows, cols])? * size)?);
+    weight.pack(precision::current())?;
+    Ok(weight)
+}
+
 /// `[rows, inner] x [outputs, inner]^T`.
 fn product(rows: usize, inner: usize, outputs: usize, time: Duration) -> Result<(f64, f64)> {
-    let (x, w) = (normal(1, &[rows, inner])?, normal(2, &[outputs, inner])?);
-    let ms = median(time, || linear(&x, &w, None).map(drop))?;
+    let (x, w) = (normal(1, &[rows, inner])?, weight(2, outputs, inner, 1.0)?);
+    let ms = median(time, || w.apply(&x, None).map(drop))?;
     Ok((ms, (2 * rows * inner * outputs) as f64))
 }
 
@@ -169,18 +178,18 @@ fn block(n: usize, time: Duration) -> Result<(f64, f64)> {
     let d = WIDTH;
     let x = normal(1, &[n, TOKENS, d])?;
     let m = (normal(2, &[n, 6 * d])? * 0.1)?;
-    let weight = |seed, rows: usize, cols: usize| normal(seed, &[rows, cols])? * (1.0 / (cols as f64).sqrt());
-    let (qkv, out) = (weight(3, 3 * d, d)?, weight(4, d, d)?);
-    let (feed_in, feed_out) = (weight(5, 1024, d)?, weight(6, d, 512)?);
+    let scaled = |seed, rows, cols: usize| weight(seed, rows, cols, 1.0 / (cols as f64).sqrt());
+    let (qkv, out) = (scaled(3, 3 * d, d)?, scaled(4, d, d)?);
+    let (feed_in, feed_out) = (scaled(5, 1024, d)?, scaled(6, d, 512)?);
     let gains = Tensor::ones((2, d / HEADS), DType::F32, &Device::Cpu)?;
     let rope = rope_axial_2d(8, 8, 4, d / HEADS / 2, 100.0);
     let ms = median(time, || {
         let h = norm_modulate(&x, &m, 0, 1, 1e-6)?;
-        let h = attention_space(&linear(&h, &qkv, None)?, HEADS, &gains, &rope)?;
-        let x = crate::nn::ops::gate_residual(&x, &linear(&h, &out, None)?, &m, 2)?;
+        let h = attention_space(&qkv.apply(&h, None)?, HEADS, &gains, &rope)?;
+        let x = gate_residual(&x, &out.apply(&h, None)?, &m, 2)?;
         let h = norm_modulate(&x, &m, 3, 4, 1e-6)?;
-        let h = swiglu(&linear(&h, &feed_in, None)?)?;
-        crate::nn::ops::gate_residual(&x, &linear(&h, &feed_out, None)?, &m, 5).map(drop)
+        let h = swiglu(&feed_in.apply(&h, None)?)?;
+        gate_residual(&x, &feed_out.apply(&h, None)?, &m, 5).map(drop)
     })?;
     let matrices = 4 * d * d + 3 * d * 512;
     Ok((ms, (n * (2 * TOKENS * matrices + 4 * TOKENS * TOKENS * d)) as f64))
@@ -231,7 +240,8 @@ fn frame(n: usize, time: Duration) -> Result<(f64, f64)> {
         store.insert(&name, tensor)?;
     }
     let config = network.config().clone();
-    let network = Network::new(&config, &mut store, &Device::Cpu)?;
+    let mut network = Network::new(&config, &mut store, &Device::Cpu)?;
+    network.pack(precision::current())?;
     let (context, noisy) = (pictures(1, n, &config)?, pictures(2, n, &config)?);
     let (condition, text) = (condition(n, 1), normal(3, &[n, config.width])?);
     let mut caches = network.caches();
@@ -269,6 +279,7 @@ fn training_step(time: Duration) -> Result<(f64, f64)> {
     let clips = CLIPS / workers;
     let variables: Vec<Var> = stepper.variables().map(|(_, var)| var.clone()).collect();
     let groups = clips * STEPS;
+    let wish = precision::current();
     let data = (0..workers as u64).map(|seed| -> Result<_> {
         let [context, noisy, target] = [seed, seed + 10, seed + 20].map(|s| pictures(s, groups, &config));
         Ok((context?, noisy?, target?, normal(seed, &[clips, config.width])?, condition(clips, STEPS)))
@@ -277,11 +288,12 @@ fn training_step(time: Duration) -> Result<(f64, f64)> {
     let ms = median(time, || {
         let one =
             |(context, noisy, target, text, condition): &(Tensor, Tensor, Tensor, Tensor, Condition)| {
-                threads::with(1, || -> Result<Gradients> {
+                let step = || -> Result<Gradients> {
                     let output = network.forward(clips, context, noisy, condition, text, Time::Sequence)?;
                     let loss = (output.frames - target)?.sqr()?.mean_all()?;
                     Gradients::of(&loss.backward()?, &variables)
-                })
+                };
+                threads::with(1, || precision::with(wish, step))
             };
         let shares: Vec<Result<Gradients>> = std::thread::scope(|scope| {
             let handles: Vec<_> = data

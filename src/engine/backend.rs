@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use candle_core::Device;
 use forerun_models::dreamer::{Dreamer, ModelError, Rollout};
+use forerun_models::kernels::precision;
 use forerun_models::{Contract, Frame};
 
 pub use forerun_models::dreamer::{HistoryFrame, Imagined, Stream};
@@ -54,6 +56,10 @@ pub fn load(folder: &Path, place: &Place) -> Result<Box<dyn WorldModel>, Failure
     if published::is_published(folder) {
         return match place {
             Place::Candle(device) => Ok(Box::new(published::load(folder, device)?)),
+            Place::Packed => Err(Failure::new(
+                "Published models do not run with packed bf16 weights.",
+                "Use the device cpu, or a build for a card (docs/gpu.md).",
+            )),
             Place::Card(card) => Err(Failure::new(
                 format!("Published models do not run on {} this way.", card.name()),
                 "Use the device cpu, or a build for the card (docs/gpu.md).",
@@ -65,6 +71,7 @@ pub fn load(folder: &Path, place: &Place) -> Result<Box<dyn WorldModel>, Failure
         "dreamer" => {
             let loaded = match place {
                 Place::Candle(device) => Dreamer::load(folder, device),
+                Place::Packed => Dreamer::load(folder, &Device::Cpu).and_then(Dreamer::packed),
                 Place::Card(card) => Dreamer::load_on(folder, card.clone()),
             };
             Ok(Box::new(loaded.map_err(explain)?))
@@ -123,6 +130,11 @@ impl Futures for Rollout<'_> {
 /// Which kernels run on this processor, for the record.
 pub fn kernels() -> String {
     forerun_models::kernels::name()
+}
+
+/// Which of them run when a model imagines on the device of that name.
+pub fn kernels_on(device: &str) -> String {
+    precision::with(super::device::precision(device), kernels)
 }
 
 /// Threads that the kernels have.

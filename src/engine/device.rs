@@ -1,6 +1,8 @@
-//! Devices by name: `cpu`, `cuda`, `cuda:1`, `metal`, `wgpu`, `wgpu:1`.
+//! Devices by name: `cpu`, `cpu-bf16`, `cuda`, `cuda:1`, `metal`, `wgpu`, `wgpu:1`.
 //!
-//! On the first four candle computes, and everything runs. `wgpu` is any other graphics card: world models of the shipped
+//! On `cpu`, `cuda` and `metal` candle computes, and everything runs. `cpu-bf16` is the processor once more, where it can multiply bf16
+//! numbers: world models of the shipped kind imagine there with packed weights of half the size, faster and a little less
+//! exactly. `wgpu` is any other graphics card: world models of the shipped
 //! kind imagine there with shaders of our own, and nothing else does. Those shaders live beside the window's drivers; this
 //! floor only knows that somebody may bring them ([`register`]).
 
@@ -10,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use candle_core::Device;
 use forerun_models::dreamer::Accelerator;
+use forerun_models::kernels;
 
 use crate::failure::Failure;
 
@@ -18,6 +21,8 @@ use crate::failure::Failure;
 pub enum Place {
     /// On a device of candle's.
     Candle(Device),
+    /// On the processor, with packed weights and products of bf16.
+    Packed,
     /// On a card with kernels of its own.
     Card(Arc<dyn Accelerator>),
 }
@@ -33,6 +38,19 @@ pub trait Cards: Send + Sync {
     fn open(&self, number: usize) -> Result<Arc<dyn Accelerator>, String>;
 }
 
+/// The processor with products of bf16.
+const PACKED: &str = "cpu-bf16";
+
+/// Whether this processor has products of bf16.
+fn has_bf16() -> bool {
+    kernels::level() >= kernels::Level::Avx512Bf16
+}
+
+/// What matrix products on the device of that name round their factors to.
+pub fn precision(name: &str) -> kernels::Precision {
+    if name == PACKED { kernels::Precision::Bf16 } else { kernels::precision::current() }
+}
+
 static CARDS: OnceLock<Box<dyn Cards>> = OnceLock::new();
 
 /// Lets models run on these cards, as the devices `wgpu`, `wgpu:1`, ... The first registration counts.
@@ -46,6 +64,7 @@ pub fn names() -> Vec<String> {
     static NAMES: OnceLock<Vec<String>> = OnceLock::new();
     let look = || {
         let mut names = vec!["cpu".to_owned()];
+        names.extend(has_bf16().then(|| PACKED.to_owned()));
         names.extend((0..16).map_while(|i| new_cuda(i).ok().map(|_| format!("cuda:{i}"))));
         if new_metal(0).is_ok() {
             names.push("metal".to_owned());
@@ -59,7 +78,7 @@ pub fn names() -> Vec<String> {
 
 /// Those of them on which candle computes.
 fn candle_names() -> Vec<String> {
-    names().into_iter().filter(|name| card_number(name).is_none()).collect()
+    names().into_iter().filter(|name| learns(name)).collect()
 }
 
 /// Whether networks learn on a device of that name; on every one they imagine.
@@ -72,6 +91,9 @@ pub fn learns(name: &str) -> bool {
 /// # Errors
 /// See [`open`].
 pub fn place(name: &str) -> Result<Place, Failure> {
+    if name == PACKED && has_bf16() {
+        return Ok(Place::Packed);
+    }
     let Some(number) = card_number(name) else { return open(name).map(Place::Candle) };
     // As with candle's cards, each is opened once.
     static OPEN: Mutex<BTreeMap<usize, Arc<dyn Accelerator>>> = Mutex::new(BTreeMap::new());
@@ -92,7 +114,7 @@ pub fn place(name: &str) -> Result<Place, Failure> {
 /// # Errors
 /// See [`open`].
 pub fn beside(name: &str) -> Result<Device, Failure> {
-    if card_number(name).is_some() { Ok(Device::Cpu) } else { open(name) }
+    if name == PACKED || card_number(name).is_some() { Ok(Device::Cpu) } else { open(name) }
 }
 
 /// The number of a card of our own kernels, where a name means one.
@@ -112,7 +134,11 @@ pub fn open(name: &str) -> Result<Device, Failure> {
         ("cpu", Some(0)) => Ok(Device::Cpu),
         ("cuda", Some(i)) => kept(("cuda", i), || new_cuda(i)).map_err(|why| why.failure(name)),
         ("metal", Some(i)) => kept(("metal", i), || new_metal(i)).map_err(|why| why.failure(name)),
-        ("wgpu", Some(_)) => Err(Failure::new(
+        (PACKED, Some(0)) if !has_bf16() => Err(Failure::new(
+            format!("{name} could not be opened: this processor has no products of bf16 (AVX512-BF16)."),
+            "Use the device cpu.",
+        )),
+        (PACKED | "wgpu", Some(_)) => Err(Failure::new(
             format!("On {name} only world models of the shipped kind run, and only to imagine."),
             format!("For this, use one of: {}.", candle_names().join(", ")),
         )),
@@ -286,6 +312,18 @@ mod tests {
         // Nobody has registered any in this test's process.
         let text = place("wgpu").err().expect("there is none").text();
         assert!(text.contains("no graphics card support"), "{text}");
+    }
+
+    #[test]
+    fn packed_weights_are_for_imagining_on_processors_that_have_bf16() {
+        assert_eq!(names().contains(&PACKED.to_owned()), has_bf16());
+        assert!(!learns(PACKED) && matches!(beside(PACKED).unwrap(), Device::Cpu));
+        let text = open(PACKED).unwrap_err().text();
+        assert!(text.contains("cpu"), "{text}");
+        match place(PACKED) {
+            Ok(place) => assert!(has_bf16() && matches!(place, Place::Packed) && text.contains("imagine")),
+            Err(e) => assert!(!has_bf16() && e.text().contains("AVX512-BF16"), "{}", e.text()),
+        }
     }
 
     #[cfg(unix)]

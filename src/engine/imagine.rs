@@ -304,7 +304,7 @@ impl Writer {
             steps: plan.steps,
             refine: plan.refine,
             device: plan.loaded.device.clone(),
-            kernels: backend::kernels(),
+            kernels: backend::kernels_on(&plan.loaded.device),
             threads: backend::threads(),
             batch: batch.to_vec(),
             start: StartRecord {

@@ -66,7 +66,7 @@ pub fn score(tools: &Tools, context: &JobContext, spec: &ScoreSpec) -> Result<St
         "first_frame_ms": first_ms,
         "settings": {
             "windows": places.len(), "refine": spec.refine, "seed": spec.seed, "device": spec.device,
-            "kernels": backend::kernels(), "threads": backend::threads(),
+            "kernels": backend::kernels_on(&spec.device), "threads": backend::threads(),
             "software": env!("CARGO_PKG_VERSION"),
         },
     });

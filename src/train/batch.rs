@@ -75,7 +75,7 @@ pub(super) fn batch(
     };
     let one = |first: usize, count: usize| -> Result<Share, TrainError> {
         let clips: Vec<Clip> = (first..first + count)
-            .filter_map(|i| library.draw(steps, settings.seed, iteration, i as u64))
+            .filter_map(|i| library.draw(steps, settings.early, settings.seed, iteration, i as u64))
             .collect();
         let made;
         let network = match learner {

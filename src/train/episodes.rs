@@ -36,6 +36,9 @@ pub struct Library {
     reach: Vec<f64>,
 }
 
+/// Frames at the start of an episode in which the words alone decide where the arm goes: later its motion gives it away.
+pub const EARLY: usize = 8;
+
 /// A channel description from the numbers that occur: a range with 5 % room, mean and standard deviation.
 ///
 /// Returns a range of at least one unit, so that a channel that never moves does not blow up.
@@ -113,16 +116,20 @@ impl Library {
         &self.state
     }
 
-    /// Clip number `index` of an iteration: a function of the seed, the iteration and the index alone.
+    /// Clip number `index` of an iteration: a function of the seed, the iteration and the index alone (and of `early`, the share
+    /// of the clips of told episodes that begin within [`EARLY`] frames of the episode's start).
     ///
     /// Episodes shorter than the clip lend their whole length and the last frame is held.
-    pub fn draw(&self, steps: usize, seed: u64, iteration: u64, index: u64) -> Option<Clip> {
+    pub fn draw(&self, steps: usize, early: f32, seed: u64, iteration: u64, index: u64) -> Option<Clip> {
         let random = Random::new(seed, stream_of("draw"), iteration * 65_536 + index);
         let all = *self.reach.last()?;
         let at = f64::from(random.uniform(0)) * all;
         let episode = self.reach.partition_point(|reach| *reach <= at).min(self.episodes.len() - 1);
         let episode = self.episodes.get(episode)?;
-        let starts = episode.frames.len().saturating_sub(steps).max(1);
+        let mut starts = episode.frames.len().saturating_sub(steps).max(1);
+        if episode.told && random.uniform(2) < early {
+            starts = starts.min(EARLY);
+        }
         let start = random.below(1, starts as u32) as usize;
         Some(self.clip(episode, start, steps))
     }
@@ -252,12 +259,31 @@ mod tests {
     #[test]
     fn draws_repeat_and_follow_the_weights() {
         let library = library();
-        let heavy =
-            (0..400).filter(|i| library.draw(3, 1, 0, *i).unwrap().frames[2] == patches::to_unit(3)).count();
+        let heavy = (0..400)
+            .filter(|i| library.draw(3, 0.0, 1, 0, *i).unwrap().frames[2] == patches::to_unit(3))
+            .count();
         assert!((240..360).contains(&heavy), "{heavy}");
-        let again = |i| library.draw(3, 9, 4, i).unwrap().frames;
+        let again = |i| library.draw(3, 0.0, 9, 4, i).unwrap().frames;
         assert_eq!(again(5), again(5));
         assert!((0..50).any(|i| again(i) != again(i + 1)));
+    }
+
+    #[test]
+    fn early_clips_of_demonstrations_begin_with_the_episode() {
+        let begins = |told: bool, early: f32| {
+            let mut library = Library::new(&Config::micro(), Vec::new(), Vec::new());
+            library.add(Episode {
+                frames: (0..60).map(|i| Frame::filled(32, 32, [i; 3])).collect(),
+                told,
+                weight: 1.0,
+                ..Episode::default()
+            });
+            let limit = patches::to_unit(EARLY as u8);
+            (0..200).filter(|i| library.draw(4, early, 1, 0, *i).unwrap().frames[0] < limit).count()
+        };
+        assert_eq!(begins(true, 1.0), 200);
+        assert!((110..160).contains(&begins(true, 0.6)), "{}", begins(true, 0.6));
+        assert!(begins(false, 1.0) < 60 && begins(true, 0.0) < 60);
     }
 
     #[test]

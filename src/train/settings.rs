@@ -53,6 +53,8 @@ pub struct TrainSettings {
     pub own_past_from: f32,
     /// Share of action-driven clips with their own past from then on.
     pub own_past: f32,
+    /// Share of the clips of demonstrations that begin with the episode, where the words alone decide what happens.
+    pub early: f32,
     /// Minutes between checkpoints.
     pub checkpoint_minutes: f32,
     /// Minutes between judgements on held-out episodes.
@@ -88,6 +90,7 @@ impl Default for TrainSettings {
             held_out: 16,
             own_past_from: 0.5,
             own_past: 0.5,
+            early: 0.0,
             checkpoint_minutes: 5.0,
             judge_minutes: 5.0,
             bf16: true,

@@ -12,6 +12,7 @@ use super::config::{CHANNEL_SLOTS, Config};
 use super::network::Network;
 use super::passes::{Accelerator, InCandle, OnCard, Passes};
 use crate::contract::{CONTRACT_FORMAT, Contract};
+use crate::kernels::Precision;
 use crate::nn::Params;
 use crate::nn::params::{ParamsError, save_tensors};
 
@@ -66,6 +67,9 @@ pub enum ModelError {
     Compute(#[from] candle_core::Error),
 }
 
+/// Most weights of a network that is packed when it is loaded: that takes their size once more.
+const PACKED_MOST: u64 = 50_000_000;
+
 /// A loaded model: contract and weights, read-only, shared between threads.
 pub struct Dreamer {
     contract: Contract,
@@ -74,6 +78,8 @@ pub struct Dreamer {
     parameters: u64,
     /// The same weights on a card that candle does not know; imagining happens there.
     card: Option<Box<dyn OnCard>>,
+    /// What products of futures round their factors to, where it is not the caller's wish.
+    precision: Option<Precision>,
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
@@ -136,7 +142,7 @@ impl Dreamer {
         }
         let network = Network::new(config, &mut params, device)?;
         let parameters = params.elements() as u64;
-        Ok(Self { contract, network, sha256: String::new(), parameters, card: None })
+        Ok(Self { contract, network, sha256: String::new(), parameters, card: None, precision: None })
     }
 
     /// Reads a model folder and checks that contract, configuration and weights belong together.
@@ -144,7 +150,11 @@ impl Dreamer {
     /// # Errors
     /// [`ModelError`], which names the file.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, ModelError> {
-        Ok(Self::load_params(folder, device)?.0)
+        let (mut model, _) = Self::load_params(folder, device)?;
+        if model.parameters <= PACKED_MOST {
+            model.network.pack(Precision::F32)?;
+        }
+        Ok(model)
     }
 
     /// Reads a model folder and brings it onto a card that candle does not know.
@@ -165,11 +175,23 @@ impl Dreamer {
         Ok(self)
     }
 
+    /// This model with its weights packed for products of bf16, in which it imagines from now on: faster, and a little less
+    /// exactly. Without effect where the processor has none.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn packed(mut self) -> Result<Self, ModelError> {
+        if self.network.pack(Precision::Bf16)? > 0 {
+            self.precision = Some(Precision::Bf16);
+        }
+        Ok(self)
+    }
+
     /// Starts futures wherever the weights are.
     pub(super) fn passes(&self, text: Tensor, futures: usize) -> Result<Box<dyn Passes + '_>, ModelError> {
         match &self.card {
             Some(card) => card.start(&self.network, text, futures),
-            None => Ok(Box::new(InCandle::new(&self.network, text, futures))),
+            None => Ok(Box::new(InCandle::new(&self.network, text, futures, self.precision))),
         }
     }
 
@@ -201,12 +223,12 @@ impl Dreamer {
             return Err(ModelError::Json { path: weights.clone(), reason });
         }
         let parameters = params.elements() as u64;
-        Ok((Self { contract, network, sha256, parameters, card: None }, params))
+        Ok((Self { contract, network, sha256, parameters, card: None, precision: None }, params))
     }
 
     /// A model from parts that are already in memory (a network in training, judged between iterations).
     pub fn from_parts(contract: Contract, network: Network, sha256: String, parameters: u64) -> Self {
-        Self { contract, network, sha256, parameters, card: None }
+        Self { contract, network, sha256, parameters, card: None, precision: None }
     }
 
     /// What it was trained on.

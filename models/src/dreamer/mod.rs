@@ -1,6 +1,7 @@
 //! The shipped family: a small causal space-time transformer that imagines frames from frames, numbers and words.
 
 pub mod adapt;
+mod blur;
 mod config;
 mod folder;
 pub mod heads;

@@ -19,12 +19,15 @@ use super::config::{CHANNEL_SLOTS, Config};
 use super::heads::head_width;
 use super::passes::HeadOutputs;
 use super::words::Words;
+use crate::kernels::Precision;
 use crate::kernels::warp::Warp;
+use crate::nn::Matrix;
 use crate::nn::ops::{
-    RopeTable, TimeCache, attention_space, attention_time, gate_residual, linear, norm_modulate,
+    RopeTable, TimeCache, attention_space, attention_time, blend, gate_residual, norm_modulate,
     rope_axial_2d, rope_table, silu, swiglu, warp,
 };
 use crate::nn::params::{Init, Params};
+use crate::nn::stock::mix;
 
 const EPS: f64 = 1e-6;
 /// Harmonics of a noise level.
@@ -42,14 +45,6 @@ fn relative_actions(condition: &Condition, scale: f32) -> (Vec<f32>, Vec<f32>) {
     let pairs = condition.action.iter().zip(&condition.state);
     let masks = condition.action_mask.iter().zip(&condition.state_mask);
     pairs.zip(masks).map(|((a, s), (m, n))| (((a - s) * scale).clamp(-2.0, 2.0), m * n)).unzip()
-}
-
-/// `a + gate * (b - a)` for `a, b [G, P, V]` and one gate for the three colours of a pixel, `gate [G, P, V / 3]`.
-fn mix(a: &Tensor, b: &Tensor, gate: &Tensor) -> Result<Tensor> {
-    let (g, p, v) = a.dims3()?;
-    let change = (b - a)?.reshape((g, p, v / 3, 3))?;
-    let change = change.broadcast_mul(&gate.reshape((g, p, v / 3, 1))?)?.reshape((g, p, v))?;
-    a + change
 }
 
 /// What drives the steps of a batch of clips; `B` clips of `T` steps.
@@ -111,26 +106,26 @@ pub enum Time<'a> {
 }
 
 struct TimeLayer {
-    qkv: Tensor,
+    qkv: Matrix,
     gains: Tensor,
-    out: Tensor,
+    out: Matrix,
 }
 
 struct Block {
-    modulation: Tensor,
+    modulation: Matrix,
     modulation_bias: Tensor,
-    qkv: Tensor,
+    qkv: Matrix,
     gains: Tensor,
-    out: Tensor,
+    out: Matrix,
     time: Option<TimeLayer>,
-    feed_in: Tensor,
-    feed_out: Tensor,
+    feed_in: Matrix,
+    feed_out: Matrix,
 }
 
 struct Mlp {
-    first: Tensor,
+    first: Matrix,
     first_bias: Tensor,
-    second: Tensor,
+    second: Matrix,
 }
 
 impl Mlp {
@@ -142,42 +137,48 @@ impl Mlp {
     fn scaled(name: &str, inputs: usize, width: usize, size: f64, params: &mut Params) -> Result<Self> {
         let second = Init::Normal(size / (width.max(1) as f64).sqrt());
         Ok(Self {
-            first: params.tensor(&format!("{name}.first.weight"), &[width, inputs], Init::fan_in(inputs))?,
+            first: params
+                .tensor(&format!("{name}.first.weight"), &[width, inputs], Init::fan_in(inputs))?
+                .into(),
             first_bias: params.tensor(&format!("{name}.first.bias"), &[width], Init::Const(0.0))?,
-            second: params.tensor(&format!("{name}.second.weight"), &[width, width], second)?,
+            second: params.tensor(&format!("{name}.second.weight"), &[width, width], second)?.into(),
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        linear(&silu(&linear(x, &self.first, Some(&self.first_bias))?)?, &self.second, None)
+        self.second.apply(&silu(&self.first.apply(x, Some(&self.first_bias))?)?, None)
+    }
+
+    fn matrices(&mut self) -> [&mut Matrix; 2] {
+        [&mut self.first, &mut self.second]
     }
 }
 
 /// The weights and their order; immutable but for the optimiser, which changes the variables in place.
 pub struct Network {
     config: Config,
-    patch_in: Tensor,
+    patch_in: Matrix,
     patch_bias: Tensor,
     place: Tensor,
     nothing: Tensor,
     registers: Tensor,
     action: Mlp,
     relative: Option<Mlp>,
-    action_token: Tensor,
+    action_token: Matrix,
     state: Mlp,
     level: Mlp,
     step_size: Tensor,
     embodiment: Tensor,
     words: Option<Words>,
     blocks: Vec<Block>,
-    last_modulation: Tensor,
+    last_modulation: Matrix,
     last_modulation_bias: Tensor,
-    patch_out: Tensor,
+    patch_out: Matrix,
     patch_out_bias: Tensor,
-    motion: Option<(Tensor, Tensor)>,
-    head: Tensor,
+    motion: Option<(Matrix, Tensor)>,
+    head: Matrix,
     head_bias: Tensor,
-    relative_head: Option<(Tensor, Tensor)>,
+    relative_head: Option<(Matrix, Tensor)>,
     space_rope: RopeTable,
     device: Device,
 }
@@ -197,16 +198,18 @@ impl Network {
             let parts = if config.has_time(index) { 9 } else { 6 };
             let time = if config.has_time(index) {
                 Some(TimeLayer {
-                    qkv: params.tensor(&name("time.qkv.weight"), &[3 * d, d], Init::fan_in(d))?,
+                    qkv: params.tensor(&name("time.qkv.weight"), &[3 * d, d], Init::fan_in(d))?.into(),
                     gains: params.tensor(&name("time.gains"), &[2, hd], Init::Const(1.0))?,
-                    out: params.tensor(&name("time.out.weight"), &[d, d], residual)?,
+                    out: params.tensor(&name("time.out.weight"), &[d, d], residual)?.into(),
                 })
             } else {
                 None
             };
             let f = config.feed_forward;
             blocks.push(Block {
-                modulation: params.tensor(&name("modulation.weight"), &[parts * d, d], Init::Const(0.0))?,
+                modulation: params
+                    .tensor(&name("modulation.weight"), &[parts * d, d], Init::Const(0.0))?
+                    .into(),
                 modulation_bias: params.tensor(
                     &name("modulation.bias"),
                     &[parts * d],
@@ -214,12 +217,12 @@ impl Network {
                     // them; shifts and scales start as the identity.
                     Init::Pattern { period: 3 * d, from: 2 * d, value: 0.5 },
                 )?,
-                qkv: params.tensor(&name("space.qkv.weight"), &[3 * d, d], Init::fan_in(d))?,
+                qkv: params.tensor(&name("space.qkv.weight"), &[3 * d, d], Init::fan_in(d))?.into(),
                 gains: params.tensor(&name("space.gains"), &[2, hd], Init::Const(1.0))?,
-                out: params.tensor(&name("space.out.weight"), &[d, d], residual)?,
+                out: params.tensor(&name("space.out.weight"), &[d, d], residual)?.into(),
                 time,
-                feed_in: params.tensor(&name("feed_in.weight"), &[2 * f, d], Init::fan_in(d))?,
-                feed_out: params.tensor(&name("feed_out.weight"), &[d, f], residual)?,
+                feed_in: params.tensor(&name("feed_in.weight"), &[2 * f, d], Init::fan_in(d))?.into(),
+                feed_out: params.tensor(&name("feed_out.weight"), &[d, f], residual)?.into(),
             });
         }
         let (rows, cols) = config.grid();
@@ -228,7 +231,7 @@ impl Network {
         let pixels = config.patch * config.patch;
         let words = if config.text_width > 0 { Some(Words::new(config, params)?) } else { None };
         Ok(Self {
-            patch_in: params.tensor("patch_in.weight", &[d, 2 * v], Init::fan_in(2 * v))?,
+            patch_in: params.tensor("patch_in.weight", &[d, 2 * v], Init::fan_in(2 * v))?.into(),
             patch_bias: params.tensor("patch_in.bias", &[d], Init::Const(0.0))?,
             place: params.tensor("place", &[p, d], Init::Normal(0.1))?,
             nothing: params.tensor("nothing", &[1, d], Init::Normal(0.1))?,
@@ -240,16 +243,16 @@ impl Network {
             } else {
                 None
             },
-            action_token: params.tensor("action_token.weight", &[d, d], Init::fan_in(d))?,
+            action_token: params.tensor("action_token.weight", &[d, d], Init::fan_in(d))?.into(),
             state: Mlp::new("state", channels, d, params)?,
             level: Mlp::new("level", 2 * LEVEL_FEATURES, d, params)?,
             step_size: params.tensor("step_size", &[STEP_SIZES, d], Init::Normal(0.1))?,
             embodiment: params.tensor("embodiment", &[config.embodiments, d], Init::Normal(0.1))?,
             words,
             blocks,
-            last_modulation: params.tensor("last.modulation.weight", &[2 * d, d], Init::Const(0.0))?,
+            last_modulation: params.tensor("last.modulation.weight", &[2 * d, d], Init::Const(0.0))?.into(),
             last_modulation_bias: params.tensor("last.modulation.bias", &[2 * d], Init::Const(0.0))?,
-            patch_out: params.tensor("patch_out.weight", &[v + pixels, d], Init::Normal(0.002))?,
+            patch_out: params.tensor("patch_out.weight", &[v + pixels, d], Init::Normal(0.002))?.into(),
             // The gate starts nearly shut: a fresh network repeats the last frame.
             patch_out_bias: params.tensor(
                 "patch_out.bias",
@@ -265,15 +268,15 @@ impl Network {
                     // copied exactly, since sampling between pixels would blur it a little more each frame.
                     let weight = params.tensor("motion.weight", &[out, d], Init::Const(0.0))?;
                     let shut = Init::Pattern { period: out, from: field, value: -1.0 };
-                    Some((weight, params.tensor("motion.bias", &[out], shut)?))
+                    Some((weight.into(), params.tensor("motion.bias", &[out], shut)?))
                 }
             },
-            head: params.tensor("head.weight", &[head, d], Init::fan_in(d))?,
+            head: params.tensor("head.weight", &[head, d], Init::fan_in(d))?.into(),
             head_bias: params.tensor("head.bias", &[head], Init::Const(0.0))?,
             relative_head: if config.relative_scale > 0.0 {
                 let out = 2 * CHANNEL_SLOTS;
                 let weight = params.tensor("relative_head.weight", &[out, d], Init::Const(0.0))?;
-                Some((weight, params.tensor("relative_head.bias", &[out], Init::Const(0.0))?))
+                Some((weight.into(), params.tensor("relative_head.bias", &[out], Init::Const(0.0))?))
             } else {
                 None
             },
@@ -291,6 +294,43 @@ impl Network {
     /// Where the weights are.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Packs the weights of all linear layers that a frame goes through, for passes with products of this precision (see
+    /// [`Matrix::pack`]). The weights must never change afterwards. Says how many bytes that takes: 0 where this processor or
+    /// the weights' device has no use for it.
+    ///
+    /// # Errors
+    /// None that weights of a network can cause.
+    pub fn pack(&mut self, precision: Precision) -> Result<usize> {
+        let mut bytes = 0;
+        for block in &mut self.blocks {
+            let parts = [
+                &mut block.modulation,
+                &mut block.qkv,
+                &mut block.out,
+                &mut block.feed_in,
+                &mut block.feed_out,
+            ];
+            let time = block.time.iter_mut().flat_map(|time| [&mut time.qkv, &mut time.out]);
+            for matrix in parts.into_iter().chain(time) {
+                bytes += matrix.pack(precision)?;
+            }
+        }
+        let nets = [&mut self.action, &mut self.state, &mut self.level];
+        let nets = nets.into_iter().chain(&mut self.relative).flat_map(Mlp::matrices);
+        let ends = [
+            &mut self.patch_in,
+            &mut self.action_token,
+            &mut self.last_modulation,
+            &mut self.patch_out,
+            &mut self.head,
+        ];
+        let pairs = self.motion.iter_mut().chain(&mut self.relative_head).map(|(weight, _)| weight);
+        for matrix in nets.chain(ends).chain(pairs) {
+            bytes += matrix.pack(precision)?;
+        }
+        Ok(bytes)
     }
 
     /// Empty caches for generation, one for each temporal layer.
@@ -335,7 +375,7 @@ impl Network {
         let mixed = silu(&(mixed + clip)?)?;
         let has = Tensor::from_slice(&condition.has_context, (groups, 1, 1), &self.device)?;
         let lacks = has.affine(-1.0, 1.0)?;
-        let everywhere = (linear(&action, &self.action_token, None)?.reshape((groups, 1, d))?
+        let everywhere = (self.action_token.apply(&action, None)?.reshape((groups, 1, d))?
             + lacks.broadcast_mul(&self.nothing)?)?;
         Ok(Driven { mixed, everywhere })
     }
@@ -346,9 +386,9 @@ impl Network {
     /// Shapes that do not fit, or a device error.
     pub fn read_registers(&self, registers: &Tensor) -> Result<HeadOutputs> {
         let registers = registers.mean(1)?;
-        let heads = linear(&registers, &self.head, Some(&self.head_bias))?;
+        let heads = self.head.apply(&registers, Some(&self.head_bias))?;
         let relative = match &self.relative_head {
-            Some((weight, bias)) => Some(linear(&registers, weight, Some(bias))?),
+            Some((weight, bias)) => Some(weight.apply(&registers, Some(bias))?),
             None => None,
         };
         Ok(HeadOutputs { heads, relative })
@@ -376,9 +416,10 @@ impl Network {
         let Driven { mixed, everywhere } = self.drive(clips, condition, text)?;
         let has = Tensor::from_slice(&condition.has_context, (groups, 1, 1), &self.device)?;
         let lacks = has.affine(-1.0, 1.0)?;
-        let context = context.broadcast_mul(&has)?;
+        let all_have = condition.has_context.iter().all(|has| *has == 1.0);
+        let context = if all_have { context.clone() } else { context.broadcast_mul(&has)? };
         let patches = Tensor::cat(&[&context, noisy], D::Minus1)?;
-        let patches = linear(&patches, &self.patch_in, Some(&self.patch_bias))?.broadcast_add(&self.place)?;
+        let patches = self.patch_in.apply(&patches, Some(&self.patch_bias))?.broadcast_add(&self.place)?;
         let registers = self.registers.reshape((1, self.config.registers, d))?;
         let registers = registers.broadcast_as((groups, self.config.registers, d))?;
         // [G, S, D]: patches, then registers.
@@ -395,15 +436,15 @@ impl Network {
         let mut time = time;
         let mut time_layer = 0;
         for block in &self.blocks {
-            let m = linear(&mixed, &block.modulation, Some(&block.modulation_bias))?;
+            let m = block.modulation.apply(&mixed, Some(&block.modulation_bias))?;
             let h = norm_modulate(&x, &m, 0, 1, EPS)?;
-            let qkv = linear(&h, &block.qkv, None)?;
+            let qkv = block.qkv.apply(&h, None)?;
             let h = attention_space(&qkv, self.config.heads, &block.gains, &self.space_rope)?;
-            x = gate_residual(&x, &linear(&h, &block.out, None)?, &m, 2)?;
+            x = gate_residual(&x, &block.out.apply(&h, None)?, &m, 2)?;
             if let Some(layer) = &block.time {
                 let h = norm_modulate(&x, &m, 6, 7, EPS)?;
                 // [B*T, S, 3D] -> [B, T, S, 3D]
-                let qkv = linear(&h, &layer.qkv, None)?.reshape((clips, steps, s, 3 * d))?;
+                let qkv = layer.qkv.apply(&h, None)?.reshape((clips, steps, s, 3 * d))?;
                 let h = match (&mut time, &time_rope) {
                     (Time::Step { caches, t, commit }, _) => {
                         let cache = caches
@@ -417,39 +458,46 @@ impl Network {
                     (Time::Sequence, None) => candle_core::bail!("a sequence needs its rotary table"),
                 };
                 let h = h.reshape((groups, s, d))?;
-                x = gate_residual(&x, &linear(&h, &layer.out, None)?, &m, 8)?;
+                x = gate_residual(&x, &layer.out.apply(&h, None)?, &m, 8)?;
                 time_layer += 1;
             }
             let h = norm_modulate(&x, &m, 3, 4, EPS)?;
-            let h = swiglu(&linear(&h, &block.feed_in, None)?)?;
-            x = gate_residual(&x, &linear(&h, &block.feed_out, None)?, &m, 5)?;
+            let h = swiglu(&block.feed_in.apply(&h, None)?)?;
+            x = gate_residual(&x, &block.feed_out.apply(&h, None)?, &m, 5)?;
         }
 
-        let m = linear(&mixed, &self.last_modulation, Some(&self.last_modulation_bias))?;
+        let m = self.last_modulation.apply(&mixed, Some(&self.last_modulation_bias))?;
         let x = norm_modulate(&x, &m, 0, 1, EPS)?;
         let HeadOutputs { heads, relative } =
             self.read_registers(&x.narrow(1, p, self.config.registers)?)?;
         let tokens = x.narrow(1, 0, p)?.contiguous()?;
-        let out = linear(&tokens, &self.patch_out, Some(&self.patch_out_bias))?;
-        let mut moved = None;
-        let mut base = context.clone();
-        if let Some((weight, bias)) = &self.motion {
-            let (rows, cols) = self.config.grid();
-            let (patch, cells) = (self.config.patch, self.config.motion_cells);
-            let motion = linear(&tokens, weight, Some(bias))?;
-            let numbers = 2 * cells * cells;
-            let field = motion.narrow(D::Minus1, 0, numbers)?.contiguous()?.affine(MOTION_SCALE, 0.0)?;
-            let sampling = self.config.motion_sampling;
-            let fetched = warp(&context, &field, Warp { sampling, rows, cols, patch, cells })?;
-            let gate = motion.narrow(D::Minus1, numbers, v / 3)?.contiguous()?;
-            base = mix(&context, &fetched, &candle_nn::ops::sigmoid(&gate)?)?;
-            moved = Some(fetched);
-        }
-        let fresh = out.narrow(D::Minus1, 0, v)?;
-        let gate = candle_nn::ops::sigmoid(&out.narrow(D::Minus1, v, v / 3)?.contiguous()?)?;
-        // Where there is no context the gate is fully open.
-        let gate = gate.broadcast_mul(&has)?.broadcast_add(&lacks)?;
-        let frames = mix(&base, &fresh, &gate)?;
+        let out = self.patch_out.apply(&tokens, Some(&self.patch_out_bias))?;
+        let (frames, moved) = match &self.motion {
+            Some((weight, bias)) => {
+                let (rows, cols) = self.config.grid();
+                let (patch, cells) = (self.config.patch, self.config.motion_cells);
+                let motion = weight.apply(&tokens, Some(bias))?;
+                let numbers = 2 * cells * cells;
+                let field = motion.narrow(D::Minus1, 0, numbers)?.contiguous()?.affine(MOTION_SCALE, 0.0)?;
+                let sampling = self.config.motion_sampling;
+                let fetched = warp(&context, &field, Warp { sampling, rows, cols, patch, cells })?;
+                let gate = motion.narrow(D::Minus1, numbers, v / 3)?.contiguous()?;
+                // Where there is no context the gate to what is drawn anew is fully open.
+                let frames = blend(&context, &fetched, &out, &gate)?;
+                let frames = match all_have {
+                    true => frames,
+                    false => {
+                        (frames.broadcast_mul(&has)? + out.narrow(D::Minus1, 0, v)?.broadcast_mul(&lacks)?)?
+                    }
+                };
+                (frames, Some(fetched))
+            }
+            None => {
+                let gate = candle_nn::ops::sigmoid(&out.narrow(D::Minus1, v, v / 3)?.contiguous()?)?;
+                let gate = gate.broadcast_mul(&has)?.broadcast_add(&lacks)?;
+                (mix(&context, &out.narrow(D::Minus1, 0, v)?, &gate)?, None)
+            }
+        };
         Ok(Output { frames, moved, heads, relative })
     }
 

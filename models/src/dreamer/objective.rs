@@ -9,9 +9,11 @@
 use candle_core::{D, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::blur::Blur;
 use super::config::{CHANNEL_SLOTS, Config};
 use super::heads::is_logit;
 use super::network::{Condition, Network, Output, Time};
+use crate::nn::ops::weighted_squares;
 use crate::random::{Random, stream_of};
 
 /// A piece of an episode, ready for the network: `T + 1` frames and what happened between them.
@@ -65,6 +67,16 @@ pub struct Recipe {
     pub context_noise_share: f32,
     /// Most of that noise.
     pub context_noise: f32,
+    /// Share of clips whose past has lost its edges, as hundreds of imagined frames lose them; in a past that is the network's
+    /// own it is the frame it starts from.
+    pub context_blur_share: f32,
+    /// Most of that, as the standard deviation of a Gaussian in pixels.
+    pub context_blur: f32,
+    /// Share of clips of which no state is known.
+    pub state_none: f32,
+    /// Share of clips of which the states of some first frames are known. It is known throughout in the others, as for a
+    /// future, which goes on from its own read-out of the joints.
+    pub state_part: f32,
     /// Share of the clips driven by actions or words, from pure noise, whose past is the network's own rollout.
     pub own_past: f32,
     /// Weight of pixels that change, on top of 1.
@@ -102,6 +114,10 @@ impl Default for Recipe {
             from_nothing: 0.03,
             context_noise_share: 0.2,
             context_noise: 0.15,
+            context_blur_share: 0.0,
+            context_blur: 2.0,
+            state_none: 0.2,
+            state_part: 0.4,
             own_past: 0.0,
             change_weight: 6.0,
             change_threshold: 0.06,
@@ -130,6 +146,7 @@ pub struct Loss {
 }
 
 /// What was drawn for one clip.
+#[derive(Clone)]
 struct Draw {
     flow: bool,
     /// Whether the action of each step is hidden.
@@ -141,6 +158,7 @@ struct Draw {
     known_states: usize,
     own_past: bool,
     context_noise: f32,
+    blurred: bool,
     state_noise: f32,
 }
 
@@ -163,17 +181,16 @@ fn draw(clip: &Clip, recipe: &Recipe, random: &Random, steps: usize) -> Draw {
     let own_past = (action && !flow || text && !action) && u(3) < recipe.own_past;
     flow &= !own_past;
     let nothing = !own_past && u(4) < recipe.from_nothing;
-    // Known through the whole clip as often as for a part of it: a future that is imagined goes on from its own
-    // read-out of the joints.
     let known_states = match u(5) {
-        u if u < 0.2 => 0,
-        u if u < 0.6 => 1 + random.below(6, steps as u32) as usize,
+        u if u < recipe.state_none => 0,
+        u if u < recipe.state_none + recipe.state_part => 1 + random.below(6, steps as u32) as usize,
         _ => steps,
     };
     let noisy = !own_past && u(7) < recipe.context_noise_share;
     let context_noise = if noisy { u(8) * recipe.context_noise } else { 0.0 };
+    let blurred = !noisy && u(11) < recipe.context_blur_share;
     let state_noise = if u(9) < recipe.state_noise_share { recipe.state_noise } else { 0.0 };
-    Draw { flow, hidden, action, text, nothing, known_states, own_past, context_noise, state_noise }
+    Draw { flow, hidden, action, text, nothing, known_states, own_past, context_noise, blurred, state_noise }
 }
 
 /// The loss of the network on some clips of equal length.
@@ -229,7 +246,9 @@ pub fn loss(
     let mut noisy = vec![0.0_f32; groups * frame];
     let mut target = Vec::with_capacity(groups * frame);
     for (i, (clip, d)) in clips.iter().zip(&draws).enumerate() {
-        let noise = Random::new(seed, stream_of("noise"), iteration * 65_536 + first_clip + i as u64);
+        let place = iteration * 65_536 + first_clip + i as u64;
+        let noise = Random::new(seed, stream_of("noise"), place);
+        let blur = d.blurred.then(|| Blur::draw(recipe.context_blur, steps, seed, place));
         for t in 0..steps {
             let at = (i * steps + t) * frame;
             let from = clip.frames.get(t * frame..(t + 1) * frame).unwrap_or(&[]);
@@ -259,6 +278,9 @@ pub fn loss(
                 );
             } else {
                 context.extend_from_slice(from);
+                if let Some(blur) = blur.filter(|blur| blur.covers(t)) {
+                    blur.apply(context.get_mut(at..at + frame).unwrap_or(&mut []), config);
+                }
             }
         }
     }
@@ -267,20 +289,19 @@ pub fn loss(
     }
 
     let shape = (groups, p, v);
-    let weights = pixel_weights(clips, &draws, recipe, steps, frame);
+    let weights = pixel_weights(clips, &draws, &context, recipe, steps, frame);
     let context = Tensor::from_vec(context, shape, device)?;
     let noisy = Tensor::from_vec(noisy, shape, device)?;
     let target = Tensor::from_vec(target, shape, device)?;
     let output = network.forward(clips.len(), &context, &noisy, &condition, &text, Time::Sequence)?;
 
-    let squared = (&output.frames - &target)?.sqr()?;
     let weights = Tensor::from_vec(weights, shape, device)?;
-    let frames = (&squared * &weights)?.mean_all()?;
+    let frames = weighted_squares(&output.frames, &target, &weights)?;
     let motion = match &output.moved {
-        Some(moved) => Some(((moved - &target)?.sqr()? * &weights)?.mean_all()?),
+        Some(moved) => Some(weighted_squares(moved, &target, &weights)?),
         None => None,
     };
-    let sharp = sharp_error(&squared, &draws, steps)?;
+    let sharp = sharp_error(&output.frames, &target, &draws, steps)?;
     let (readings, channels) = head_losses(&output, clips, &draws, config, steps, device)?;
     let relative = relative_loss(&output, clips, &draws, &condition, recipe, config, steps, device)?;
     let total = (&frames
@@ -298,8 +319,9 @@ pub fn loss(
 }
 
 /// Plain squared error of the action-driven steps from pure noise, 0..=1 scale.
-fn sharp_error(squared: &Tensor, draws: &[Draw], steps: usize) -> Result<(f64, usize)> {
-    let each: Vec<f32> = squared.detach().flatten_from(1)?.mean(D::Minus1)?.to_vec1()?;
+fn sharp_error(frames: &Tensor, target: &Tensor, draws: &[Draw], steps: usize) -> Result<(f64, usize)> {
+    let squared = (frames.detach() - target)?.sqr()?;
+    let each: Vec<f32> = squared.flatten_from(1)?.mean(D::Minus1)?.to_vec1()?;
     let mut sum = (0.0, 0);
     for (draw, errors) in draws.iter().zip(each.chunks(steps)) {
         if draw.action && !draw.flow && !draw.nothing {
@@ -366,7 +388,7 @@ fn own_past(
     let mut caches = network.caches();
     let mut present: Vec<f32> = Vec::with_capacity(rows.len() * frame);
     for i in &rows {
-        present.extend(clips.get(*i).and_then(|clip| clip.frames.get(..frame)).unwrap_or(&[]));
+        present.extend(context.get(i * steps * frame..(i * steps + 1) * frame).unwrap_or(&[]));
     }
     let pick = |values: &[f32], t: usize, each: usize| -> Vec<f32> {
         rows.iter()
@@ -408,15 +430,24 @@ fn own_past(
     Ok(())
 }
 
-/// 1 for resting pixels, `1 + change_weight` for those that change into the target; less where the action is hidden
-/// in a clip that has a past.
-fn pixel_weights(clips: &[Clip], draws: &[Draw], recipe: &Recipe, steps: usize, frame: usize) -> Vec<f32> {
+/// 1 for resting pixels, `1 + change_weight` for those that change from the context that the network sees (without noise mixed in
+/// on purpose) into the target; less where the action is hidden in a clip that has a past.
+fn pixel_weights(
+    clips: &[Clip],
+    draws: &[Draw],
+    context: &[f32],
+    recipe: &Recipe,
+    steps: usize,
+    frame: usize,
+) -> Vec<f32> {
     let mut weights = Vec::with_capacity(clips.len() * steps * frame);
-    for (clip, d) in clips.iter().zip(draws) {
+    let seen = context.chunks(steps * frame);
+    for ((clip, d), seen) in clips.iter().zip(draws).zip(seen) {
+        let seen = if d.context_noise > 0.0 { clip.frames.as_slice() } else { seen };
         for t in 0..steps {
             let from_nothing = d.nothing && t == 0;
             let whole = if is_hidden(d, t) && !from_nothing { recipe.hidden_weight } else { 1.0 };
-            let from = clip.frames.get(t * frame..(t + 1) * frame).unwrap_or(&[]);
+            let from = seen.get(t * frame..(t + 1) * frame).unwrap_or(&[]);
             let to = clip.frames.get((t + 1) * frame..(t + 2) * frame).unwrap_or(&[]);
             for (a, b) in from.chunks_exact(3).zip(to.chunks_exact(3)) {
                 let change = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
@@ -580,12 +611,30 @@ mod tests {
     }
 
     #[test]
+    fn states_are_known_throughout_in_part_or_not_at_all() {
+        let recipe =
+            Recipe { state_none: 0.1, state_part: 0.3, context_blur_share: 0.5, ..Recipe::default() };
+        let all = draws(&recipe, true);
+        let share = |n: usize| n as f32 / all.len() as f32;
+        let none = share(all.iter().filter(|d| d.known_states == 0).count());
+        let whole = share(all.iter().filter(|d| d.known_states == STEPS).count());
+        assert!((0.05..0.16).contains(&none), "{none}");
+        assert!((0.53..0.72).contains(&whole), "{whole}");
+        assert!(all.iter().any(|d| d.blurred) && all.iter().all(|d| !d.blurred || d.context_noise == 0.0));
+    }
+
+    #[test]
     fn pictures_under_hidden_actions_weigh_less() {
         let recipe = Recipe::default();
         let clip = Clip { frames: vec![0.0; 2 * 3 + 3], ..Clip::default() };
         let mut d = draw(&clip, &recipe, &Random::new(1, 2, 3), 2);
         (d.hidden, d.nothing) = (vec![false, true], false);
-        let weights = pixel_weights(&[clip], &[d], &recipe, 2, 3);
+        (d.own_past, d.context_noise) = (true, 0.0);
+        let weights = pixel_weights(std::slice::from_ref(&clip), &[d.clone()], &[0.0; 6], &recipe, 2, 3);
         assert_eq!(weights, [1.0, 1.0, 1.0, 0.3, 0.3, 0.3]);
+        // A mistake in its own past has to be mended, though nothing moved.
+        let weights = pixel_weights(&[clip], &[d], &[0.0, 0.0, 0.0, 0.5, 0.0, 0.0], &recipe, 2, 3);
+        assert_eq!(weights[..3], [1.0; 3]);
+        assert!(weights[3..].iter().all(|w| (w - 0.3 * (1.0 + recipe.change_weight)).abs() < 1e-6));
     }
 }

@@ -10,6 +10,7 @@ use super::adapt::Weights;
 use super::config::Config;
 use super::folder::ModelError;
 use super::network::{Condition, Network, Time};
+use crate::kernels::precision::{self, Precision};
 use crate::nn::TimeCache;
 
 /// Head outputs as plain numbers, a row a future.
@@ -126,12 +127,19 @@ pub(super) struct InCandle<'a> {
     noisy: Vec<f32>,
     frames: Vec<f32>,
     said: Option<HeadOutputs>,
+    precision: Option<Precision>,
 }
 
 impl<'a> InCandle<'a> {
-    pub(super) fn new(network: &'a Network, text: Tensor, futures: usize) -> Self {
+    pub(super) fn new(
+        network: &'a Network,
+        text: Tensor,
+        futures: usize,
+        precision: Option<Precision>,
+    ) -> Self {
         let (present, noisy, frames) = Default::default();
-        Self { caches: network.caches(), network, text, futures, present, noisy, frames, said: None }
+        let (caches, said) = (network.caches(), None);
+        Self { caches, network, text, futures, present, noisy, frames, said, precision }
     }
 }
 
@@ -158,7 +166,10 @@ impl Passes for InCandle<'_> {
         };
         let noisy = Tensor::from_slice(&self.noisy, shape, device)?;
         let time = Time::Step { caches: &mut self.caches, t: step, commit };
-        let output = self.network.forward(self.futures, &present, &noisy, condition, &self.text, time)?;
+        let wish = self.precision.unwrap_or_else(precision::current);
+        let output = precision::with(wish, || {
+            self.network.forward(self.futures, &present, &noisy, condition, &self.text, time)
+        })?;
         self.frames = output.frames.flatten_all()?.to_vec1()?;
         self.said = Some(HeadOutputs { heads: output.heads, relative: output.relative });
         Ok(())

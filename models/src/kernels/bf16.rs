@@ -32,6 +32,11 @@ const STRIP: usize = 64 * TILE_COLS;
 const HELD: usize = 192 * 1024;
 /// Pairs of 16 rows side by side in a panel of a transposed A.
 const SIDE: usize = 16;
+/// Words of a packed band of A.
+const PANEL_WORDS: usize = {
+    let (rows, side) = (TILE_ROWS * ROW, SIDE * DEPTH / 2);
+    BAND / TILE_ROWS * if rows > side { rows } else { side }
+};
 
 thread_local! {
     static PANELS: RefCell<(Vec<u32>, Vec<u32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
@@ -53,7 +58,7 @@ pub(super) unsafe fn matmul(a: View<'_>, b: View<'_>, c: Target, add: bool) {
     let (a, b) = (with_unit_stride(a, &mut copy_a), with_unit_stride(b, &mut copy_b));
     let (m, k, n) = (a.rows(), a.cols(), b.cols());
     PANELS.with_borrow_mut(|(pa, pb)| {
-        pa.resize(BAND.max(SIDE) / TILE_ROWS * (TILE_ROWS * ROW).max(SIDE * DEPTH / 2), 0);
+        pa.resize(PANEL_WORDS, 0);
         let depth = block_depth(k);
         for left in (0..n).step_by(STRIP) {
             let width = STRIP.min(n - left);
@@ -83,6 +88,68 @@ pub(super) unsafe fn matmul(a: View<'_>, b: View<'_>, c: Target, add: bool) {
                             band.multiply(c.at(top, left), add || from > 0);
                         }
                     }
+                }
+            }
+        }
+    });
+}
+
+/// Words of a factor of `k x n` that is packed whole.
+pub(super) fn packed_words(k: usize, n: usize) -> usize {
+    let depth = block_depth(k);
+    let full = k / depth;
+    (full * depth / 2 + (k - full * depth).div_ceil(2)) * n.next_multiple_of(TILE_COLS)
+}
+
+/// Packs a whole factor: the blocks of the summed dimension one after the other, each as [`matmul`] packs it.
+///
+/// # Safety
+/// The processor must have AVX-512 F, BW, DQ, VL and BF16; `out` must have [`packed_words`].
+pub(super) unsafe fn pack_whole(b: View<'_>, out: &mut [u32]) {
+    let mut copy = Vec::new();
+    let b = with_unit_stride(b, &mut copy);
+    let (k, n) = (b.rows(), b.cols());
+    let depth = block_depth(k);
+    for from in (0..k).step_by(depth) {
+        let at = from / 2 * n.next_multiple_of(TILE_COLS);
+        // SAFETY: a block takes its pairs times the columns, and the blocks before it are whole.
+        unsafe { pack_b(b.part(from, depth.min(k - from), 0, n), &mut out[at..]) };
+    }
+}
+
+/// `c = a b`, or `c += a b` with `add`, for the columns `left .. left + width` of a factor of `n` columns that
+/// [`pack_whole`] has packed; the bits are those of [`matmul`].
+///
+/// # Safety
+/// As [`matmul`], for `a.rows() x width` numbers of `c`; `b` must be packed from `a.cols() x n` numbers, `left` be a multiple
+/// of [`TILE_COLS`].
+pub(super) unsafe fn matmul_packed(
+    a: View<'_>,
+    b: &[u32],
+    n: usize,
+    left: usize,
+    width: usize,
+    c: Target,
+    add: bool,
+) {
+    let mut copy = Vec::new();
+    let a = with_unit_stride(a, &mut copy);
+    let (m, k) = (a.rows(), a.cols());
+    let depth = block_depth(k);
+    PANELS.with_borrow_mut(|(pa, _)| {
+        pa.resize(PANEL_WORDS, 0);
+        for top in (0..m).step_by(BAND) {
+            let height = BAND.min(m - top);
+            for from in (0..k).step_by(depth) {
+                let len = depth.min(k - from);
+                let pairs = len.div_ceil(2);
+                let at = from / 2 * n.next_multiple_of(TILE_COLS) + left * pairs;
+                // SAFETY: the buffer holds a band of the longest depth; the part is inside its matrix; the rest is promised
+                // by the caller.
+                unsafe {
+                    let side_by_side = pack_a(a.part(top, height, from, len), pa);
+                    let band = Band { a: pa, side_by_side, b: &b[at..], pairs, height, width };
+                    band.multiply(c.at(top, 0), add || from > 0);
                 }
             }
         }

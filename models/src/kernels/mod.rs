@@ -12,6 +12,7 @@ pub mod attend;
 pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod bf16;
+pub mod blend;
 pub mod channel_norm;
 pub mod conv;
 pub mod elementwise;
@@ -26,6 +27,8 @@ pub mod optim;
 mod packed_f32;
 mod pool;
 pub mod precision;
+pub mod prepacked;
+pub mod squares;
 pub mod threads;
 pub mod warp;
 

@@ -68,6 +68,60 @@ pub(super) unsafe fn matmul(a: View<'_>, b: View<'_>, c: Target, add: bool) {
     });
 }
 
+/// Numbers of a factor of `k x n` that is packed whole.
+pub(super) fn packed_numbers(k: usize, n: usize) -> usize {
+    k * n.next_multiple_of(TILE_COLS)
+}
+
+/// Packs a whole factor: the blocks of the summed dimension one after the other, each as [`matmul`] packs it.
+///
+/// # Safety
+/// The processor must have AVX2 and FMA; `out` must have [`packed_numbers`].
+pub(super) unsafe fn pack_whole(b: View<'_>, out: &mut [f32]) {
+    let (k, n) = (b.rows(), b.cols());
+    let depth = block_depth(k);
+    for from in (0..k).step_by(depth) {
+        let at = from * n.next_multiple_of(TILE_COLS);
+        // SAFETY: a block takes its rows times the columns, and so do the blocks before it.
+        unsafe { pack_b(b.part(from, depth.min(k - from), 0, n), &mut out[at..]) };
+    }
+}
+
+/// `c = a b`, or `c += a b` with `add`, for the columns `left .. left + width` of a factor of `n` columns that
+/// [`pack_whole`] has packed; the bits are those of [`matmul`].
+///
+/// # Safety
+/// As [`matmul`], for `a.rows() x width` numbers of `c`; `b` must be packed from `a.cols() x n` numbers, `left` be a multiple
+/// of [`TILE_COLS`].
+pub(super) unsafe fn matmul_packed(
+    a: View<'_>,
+    b: &[f32],
+    n: usize,
+    left: usize,
+    width: usize,
+    c: Target,
+    add: bool,
+) {
+    let (m, k) = (a.rows(), a.cols());
+    let depth = block_depth(k);
+    PANELS.with_borrow_mut(|(pa, _)| {
+        pa.resize(BAND * ROW, 0.0);
+        for top in (0..m).step_by(BAND) {
+            let height = BAND.min(m - top);
+            for from in (0..k).step_by(depth) {
+                let len = depth.min(k - from);
+                let at = from * n.next_multiple_of(TILE_COLS) + left * len;
+                // SAFETY: the buffer holds a band; the part lies inside its matrix; the rest is promised by the caller.
+                unsafe {
+                    let side_by_side = pack_a(a.part(top, height, from, len), pa);
+                    let band = Band { a: pa, side_by_side, b: &b[at..], height, depth: len, width };
+                    band.multiply(c.at(top, 0), add || from > 0);
+                }
+            }
+        }
+    });
+}
+
 /// Packs rows of A (at most [`BAND`]); says whether the panels hold six rows side by side.
 ///
 /// # Safety

@@ -10,8 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock};
 use std::thread::Thread;
 
-/// Turns of waiting before a helper sleeps: some tens of microseconds, longer than the gap between two kernels.
-const SPINS: u32 = 20_000;
+/// Turns of waiting before a helper sleeps: a fraction of a millisecond, longer than the gap between two kernels.
+const SPINS: u32 = 100_000;
+/// Turns between two hints to the processor that this thread only waits. Virtual machines take a thread that gives such
+/// hints in a row off its core for a while ("pause filter"), which is far longer than a kernel; hints that lie apart do not
+/// count.
+const HINT_EVERY: u32 = 128;
 /// Set in the state once nobody may join any more; below it is the number that joined, above the job's number.
 const CLOSED: u64 = 1 << 31;
 
@@ -35,7 +39,8 @@ struct Pool {
 fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
     static START: std::sync::Once = std::sync::Once::new();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Asked once: the answer is read from a dozen files of the system, which takes longer than most kernels.
+    let others = || 1..std::thread::available_parallelism().map_or(1, usize::from);
     let pool = POOL.get_or_init(|| Pool {
         caller: Mutex::new(()),
         state: AtomicU64::new(CLOSED),
@@ -44,7 +49,7 @@ fn pool() -> &'static Pool {
         done: AtomicU64::new(0),
         panicked: AtomicBool::new(false),
         helpers: OnceLock::new(),
-        asleep: (1..cores).map(|_| AtomicBool::new(false)).collect(),
+        asleep: others().map(|_| AtomicBool::new(false)).collect(),
     });
     START.call_once(|| {
         // A system without room for another thread leaves the pool smaller.
@@ -71,6 +76,13 @@ pub(super) fn run(helpers: usize, job: Job<'_>) {
     }
 }
 
+/// One turn of waiting.
+fn wait(turn: u32) {
+    if turn.is_multiple_of(HINT_EVERY) {
+        std::hint::spin_loop();
+    }
+}
+
 impl Pool {
     fn run(&self, helpers: usize, job: Job<'_>) {
         let number = (self.state.load(SeqCst) >> 32).wrapping_add(1) & u64::from(u32::MAX);
@@ -90,7 +102,7 @@ impl Pool {
         let mut turns = 0_u32;
         while self.done.load(SeqCst) < joined {
             turns += 1;
-            if turns < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+            if turns < SPINS { wait(turns) } else { std::thread::yield_now() }
         }
         if let Err(payload) = mine {
             resume_unwind(payload);
@@ -107,7 +119,7 @@ impl Pool {
             if state >> 32 == seen || state & CLOSED != 0 || full {
                 turns += 1;
                 if turns < SPINS {
-                    std::hint::spin_loop();
+                    wait(turns);
                     continue;
                 }
                 self.asleep.get(me).inspect(|asleep| asleep.store(true, SeqCst));

@@ -8,6 +8,8 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::precision;
+
 thread_local! {
     /// 0: not set, use all cores.
     static THREADS: Cell<usize> = const { Cell::new(0) };
@@ -47,23 +49,27 @@ pub fn set(n: usize) {
 ///
 /// `work` is the size of the whole job in elementary operations; small jobs stay on the caller.
 pub(crate) fn for_each(blocks: usize, work: usize, f: impl Fn(usize) + Sync) {
-    /// Below this a hand-over costs more than it gains: about 30 microseconds of one core.
-    const SMALL: usize = 200_000;
+    /// Below this a hand-over costs more than it gains: a few microseconds of one core.
+    const SMALL: usize = 40_000;
     let threads = current();
     if threads <= 1 || blocks <= 1 || work < SMALL || BUSY.get() {
         (0..blocks).for_each(f);
         return;
     }
     let next = AtomicUsize::new(0);
+    // The wish for products belongs to a thread; products inside a block follow the caller's, whoever runs it.
+    let wish = precision::current();
     super::pool::run(threads - 1, &|| {
         let _busy = Busy(BUSY.replace(true));
-        loop {
-            let block = next.fetch_add(1, Ordering::Relaxed);
-            if block >= blocks {
-                break;
+        precision::with(wish, || {
+            loop {
+                let block = next.fetch_add(1, Ordering::Relaxed);
+                if block >= blocks {
+                    break;
+                }
+                f(block);
             }
-            f(block);
-        }
+        });
     });
 }
 
@@ -105,6 +111,24 @@ impl<'a> Shared<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_follow_the_callers_precision_on_every_thread() {
+        use super::super::Precision;
+        for wish in [Precision::F32, Precision::Bf16] {
+            precision::with(wish, || {
+                let wanted = precision::current();
+                for _ in 0..50 {
+                    with(4, || {
+                        for_each(64, usize::MAX, |_| {
+                            assert_eq!(precision::current(), wanted);
+                            std::hint::black_box((0..2000).sum::<u64>());
+                        });
+                    });
+                }
+            });
+        }
+    }
 
     #[test]
     fn every_block_runs_once() {

@@ -6,6 +6,8 @@
 //! <https://arxiv.org/abs/1506.02025>; motion instead of new pixels for videos of robot pushing: Finn et al. 2016,
 //! <https://arxiv.org/abs/1605.07157>.)
 
+use super::threads::{Shared, for_each};
+
 /// How a pixel between four whole ones is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -18,10 +20,15 @@ pub enum Sampling {
     Cubic,
 }
 
-/// Four neighbours along an axis, clamped to it, with their weights and the slopes of these.
+/// Pixels before the first and after the last one of an axis, so that no neighbour lies outside.
+const BEFORE: usize = 1;
+const AFTER: usize = 2;
+
+/// Four neighbours along an axis with margins, with their weights and the slopes of these.
 #[derive(Clone, Copy)]
 struct Taps {
-    at: [usize; 4],
+    /// The first of them.
+    at: usize,
     weight: [f32; 4],
     slope: [f32; 4],
 }
@@ -50,6 +57,7 @@ struct Between {
 }
 
 /// A place clamped to `0..=last`, between its two whole neighbours; whether it was inside.
+#[inline(always)]
 fn between(place: f32, last: usize) -> (Between, bool) {
     // NaN goes to 0 by `max`, so that no index can leave the picture.
     let inside = place >= 0.0 && place <= last as f32;
@@ -59,6 +67,7 @@ fn between(place: f32, last: usize) -> (Between, bool) {
 }
 
 /// Weights of the four neighbours of a place that is `t` (0..1) beyond the second one.
+#[inline(always)]
 fn cubic(t: f32) -> [f32; 4] {
     let (t2, t3) = (t * t, t * t * t);
     [
@@ -70,6 +79,7 @@ fn cubic(t: f32) -> [f32; 4] {
 }
 
 /// How [`cubic`] changes with `t`.
+#[inline(always)]
 fn cubic_slope(t: f32) -> [f32; 4] {
     let t2 = t * t;
     [
@@ -100,17 +110,19 @@ impl Warp {
     }
 
     /// What is fetched along one axis at `place`; beyond the axis nothing changes with it.
+    #[inline(always)]
     fn taps(&self, place: f32, last: usize) -> Taps {
         let (Between { a, share: t, .. }, inside) = between(place, last);
-        let at = [a.saturating_sub(1), a, (a + 1).min(last), (a + 2).min(last)];
         let (weight, slope) = match self.sampling {
             Sampling::Bilinear => ([0.0, 1.0 - t, t, 0.0], [0.0, -1.0, 1.0, 0.0]),
             Sampling::Cubic => (cubic(t), cubic_slope(t)),
         };
-        Taps { at, weight, slope: if inside { slope } else { [0.0; 4] } }
+        // One neighbour lies before the pixel, as many as there are before the axis.
+        Taps { at: a, weight, slope: if inside { slope } else { [0.0; 4] } }
     }
 
     /// Where a pixel lies in a picture that is stored patch by patch.
+    #[cfg(test)]
     fn pixel(&self, y: usize, x: usize) -> usize {
         let (row, col) = (y / self.patch, x / self.patch);
         (((row * self.cols + col) * self.patch + y % self.patch) * self.patch + x % self.patch) * 3
@@ -129,29 +141,6 @@ impl Warp {
         (0..pixels).map(|i| between((i as f32 + 0.5) * scale - 0.5, cells.saturating_sub(1)).0).collect()
     }
 
-    /// Calls `f` for every pixel with its place in the patches, its four cells with their weights, and its
-    /// displacement.
-    fn each(&self, field: &[f32], mut f: impl FnMut(usize, usize, usize, [(usize, f32); 4], [f32; 2])) {
-        let down = self.axis(self.height(), self.rows * self.cells);
-        let right = self.axis(self.width(), self.cols * self.cells);
-        for (y, v) in down.iter().enumerate() {
-            for (x, h) in right.iter().enumerate() {
-                let cells = [
-                    (self.cell(v.a, h.a), (1.0 - v.share) * (1.0 - h.share)),
-                    (self.cell(v.a, h.b), (1.0 - v.share) * h.share),
-                    (self.cell(v.b, h.a), v.share * (1.0 - h.share)),
-                    (self.cell(v.b, h.b), v.share * h.share),
-                ];
-                let mut move_by = [0.0_f32; 2];
-                for (cell, weight) in cells {
-                    move_by[0] += field[cell] * weight;
-                    move_by[1] += field[cell + 1] * weight;
-                }
-                f(self.pixel(y, x), y, x, cells, move_by);
-            }
-        }
-    }
-
     fn check(&self, pictures: &[f32], fields: &[f32], other: &[f32]) -> usize {
         let n = pictures.len() / self.picture().max(1);
         assert!(
@@ -163,66 +152,225 @@ impl Warp {
         n
     }
 
-    /// `out` = `pictures` fetched along `fields`; any number of pictures one after the other.
+    /// Numbers of a row of patches: they follow each other in a picture.
+    fn band(&self) -> usize {
+        self.cols * self.patch * self.patch * 3
+    }
+
+    /// Line by line, four numbers a pixel, what a picture holds patch by patch, with `before` pixels of margin to the left and
+    /// above and `after` to the right and below, which repeat the edge.
+    fn raster(&self, picture: &[f32], before: usize, after: usize) -> Raster {
+        let (w, h, patch) = (self.width(), self.height(), self.patch);
+        let wide = w + before + after;
+        let mut pixels = vec![[0.0_f32; 4]; wide * (h + before + after)];
+        for (row, band) in picture.chunks_exact(self.band()).enumerate() {
+            for (col, cell) in band.chunks_exact(patch * patch * 3).enumerate() {
+                for (y, run) in cell.chunks_exact(patch * 3).enumerate() {
+                    let at = (row * patch + y + before) * wide + col * patch + before;
+                    for (pixel, rgb) in pixels[at..at + patch].iter_mut().zip(run.chunks_exact(3)) {
+                        *pixel = [rgb[0], rgb[1], rgb[2], 0.0];
+                    }
+                }
+            }
+        }
+        for line in pixels.chunks_exact_mut(wide.max(1)).skip(before).take(h) {
+            let (first, last) = (line[before], line[before + w - 1]);
+            line[..before].fill(first);
+            line[before + w..].fill(last);
+        }
+        for y in (0..before).chain(before + h..before + h + after) {
+            let from = y.clamp(before, before + h - 1) * wide;
+            pixels.copy_within(from..from + wide, y * wide);
+        }
+        Raster { wide, pixels }
+    }
+
+    /// The displacements of a line of cells between two of the field: `1 - share` of the first, `share` of the second.
+    fn cells(&self, field: &[f32], between: Between, line: &mut [[f32; 2]]) {
+        for (x, to) in line.iter_mut().enumerate() {
+            let (a, b) = (self.cell(between.a, x), self.cell(between.b, x));
+            for (i, to) in to.iter_mut().enumerate() {
+                *to = field[a + i] * (1.0 - between.share) + field[b + i] * between.share;
+            }
+        }
+    }
+
+    /// `out` = `pictures` fetched along `fields`; any number of pictures one after the other. Bits do not depend on the number
+    /// of threads.
     ///
     /// # Panics
     /// When the lengths do not fit together.
     pub fn forward(&self, pictures: &[f32], fields: &[f32], out: &mut [f32]) {
         let n = self.check(pictures, fields, out);
-        let (w, h) = (self.width(), self.height());
-        for i in 0..n {
-            let picture = &pictures[i * self.picture()..(i + 1) * self.picture()];
-            let field = &fields[i * self.field()..(i + 1) * self.field()];
-            let out = &mut out[i * self.picture()..(i + 1) * self.picture()];
-            self.each(field, |at, y, x, _, [dx, dy]| {
-                let (u, v) = (self.taps(x as f32 + dx, w - 1), self.taps(y as f32 + dy, h - 1));
-                let mut sum = [0.0_f32; 3];
-                for (row, down) in v.at.into_iter().zip(v.weight).filter(|(_, weight)| *weight != 0.0) {
-                    for (col, right) in u.at.into_iter().zip(u.weight) {
-                        let (from, weight) = (self.pixel(row, col), down * right);
-                        for (sum, value) in sum.iter_mut().zip(&picture[from..from + 3]) {
-                            *sum += value * weight;
-                        }
-                    }
-                }
-                out[at..at + 3].copy_from_slice(&sum);
+        let (picture, field, work) = (self.picture(), self.field(), self.picture() * 32);
+        let (down, right) = self.axes();
+        let out = Shared::new(out);
+        // Pictures go to threads; a single one goes to them row of patches by row of patches.
+        for_each(n, n.saturating_mul(work), |i| {
+            let raster = self.raster(&pictures[i * picture..(i + 1) * picture], BEFORE, AFTER);
+            let field = &fields[i * field..(i + 1) * field];
+            for_each(self.rows, work, |row| {
+                // SAFETY: rows of patches of different pictures are disjoint.
+                let band = unsafe { out.part(i * picture + row * self.band(), self.band()) };
+                fetch_band(*self, &raster, field, &down[row * self.patch..], &right, row * self.patch, band);
             });
-        }
+        });
     }
 
-    /// Gradient of the fields, from the gradient `dout` of the fetched pictures.
+    /// Gradient of the fields, from the gradient `dout` of the fetched pictures. Bits do not depend on the number of threads.
     ///
     /// # Panics
     /// When the lengths do not fit together.
     pub fn backward(&self, pictures: &[f32], fields: &[f32], dout: &[f32], dfields: &mut [f32]) {
         let n = self.check(pictures, fields, dout);
         assert_eq!(fields.len(), dfields.len(), "warp: lengths do not fit");
-        let (w, h) = (self.width(), self.height());
-        for i in 0..n {
-            let picture = &pictures[i * self.picture()..(i + 1) * self.picture()];
-            let field = &fields[i * self.field()..(i + 1) * self.field()];
-            let dout = &dout[i * self.picture()..(i + 1) * self.picture()];
-            let dfield = &mut dfields[i * self.field()..(i + 1) * self.field()];
-            dfield.fill(0.0);
-            self.each(field, |at, y, x, cells, [dx, dy]| {
-                let (u, v) = (self.taps(x as f32 + dx, w - 1), self.taps(y as f32 + dy, h - 1));
-                let mut gradient = [0.0_f32; 2];
-                for (j, row) in v.at.into_iter().enumerate() {
-                    for (i, col) in u.at.into_iter().enumerate() {
-                        let from = self.pixel(row, col);
-                        let pull: f32 =
-                            picture[from..from + 3].iter().zip(&dout[at..at + 3]).map(|(p, d)| p * d).sum();
-                        gradient[0] += pull * u.slope[i] * v.weight[j];
-                        gradient[1] += pull * u.weight[i] * v.slope[j];
-                    }
+        let (picture, field) = (self.picture(), self.field());
+        let (down, right) = self.axes();
+        let out = Shared::new(dfields);
+        for_each(n, n.saturating_mul(picture * 64), |i| {
+            let raster = self.raster(&pictures[i * picture..(i + 1) * picture], BEFORE, AFTER);
+            let pull = self.raster(&dout[i * picture..(i + 1) * picture], 0, 0);
+            // SAFETY: fields of different pictures are disjoint.
+            let dfield = unsafe { out.part(i * field, field) };
+            pull_field(*self, &raster, &fields[i * field..(i + 1) * field], &pull, &down, &right, dfield);
+        });
+    }
+
+    /// Between which cells each line and each column of pixels lies.
+    fn axes(&self) -> (Vec<Between>, Vec<Between>) {
+        (self.axis(self.height(), self.rows * self.cells), self.axis(self.width(), self.cols * self.cells))
+    }
+}
+
+/// Pixels line by line.
+struct Raster {
+    wide: usize,
+    pixels: Vec<[f32; 4]>,
+}
+
+/// `a + b c`.
+#[inline(always)]
+fn add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { b.mul_add(c, a) } else { a + b * c }
+}
+
+/// `sum += pixel * weight`, colour by colour.
+#[inline(always)]
+fn add_pixel<const FMA: bool>(sum: &mut [f32; 4], pixel: &[f32; 4], weight: f32) {
+    for (sum, value) in sum.iter_mut().zip(pixel) {
+        *sum = add::<FMA>(*sum, *value, weight);
+    }
+}
+
+/// The displacement of a pixel between two cells of a line.
+#[inline(always)]
+fn moved_by(cells: &[[f32; 2]], at: Between) -> [f32; 2] {
+    let (a, b) = (cells[at.a], cells[at.b]);
+    [a[0] * (1.0 - at.share) + b[0] * at.share, a[1] * (1.0 - at.share) + b[1] * at.share]
+}
+
+/// A row of patches: the lines of pixels from `top` on.
+#[inline(always)]
+fn fetch_band_body<const FMA: bool>(
+    shape: Warp,
+    raster: &Raster,
+    field: &[f32],
+    down: &[Between],
+    right: &[Between],
+    top: usize,
+    band: &mut [f32],
+) {
+    let (w, h, patch) = (shape.width(), shape.height(), shape.patch);
+    let mut cells = vec![[0.0_f32; 2]; shape.cols * shape.cells];
+    for (y, between) in down.iter().enumerate().take(patch) {
+        shape.cells(field, *between, &mut cells);
+        for (x, at) in right.iter().enumerate() {
+            let [dx, dy] = moved_by(&cells, *at);
+            let u = shape.taps(x as f32 + dx, w - 1);
+            let v = shape.taps((top + y) as f32 + dy, h - 1);
+            let mut sum = [0.0_f32; 4];
+            for (row, weight) in v.weight.into_iter().enumerate() {
+                let at = (v.at + row) * raster.wide + u.at;
+                let mut across = [0.0_f32; 4];
+                for (pixel, weight) in raster.pixels[at..at + 4].iter().zip(u.weight) {
+                    add_pixel::<FMA>(&mut across, pixel, weight);
                 }
-                for (cell, weight) in cells {
-                    dfield[cell] += gradient[0] * weight;
-                    dfield[cell + 1] += gradient[1] * weight;
-                }
-            });
+                add_pixel::<FMA>(&mut sum, &across, weight);
+            }
+            let to = ((x / patch * patch + y) * patch + x % patch) * 3;
+            band[to..to + 3].copy_from_slice(&sum[..3]);
         }
     }
+}
+
+/// The gradient of a picture's field, from the gradient `pull` of the fetched picture.
+#[inline(always)]
+fn pull_field_body<const FMA: bool>(
+    shape: Warp,
+    raster: &Raster,
+    field: &[f32],
+    pull: &Raster,
+    down: &[Between],
+    right: &[Between],
+    dfield: &mut [f32],
+) {
+    let (w, h) = (shape.width(), shape.height());
+    let mut cells = vec![[0.0_f32; 2]; shape.cols * shape.cells];
+    let mut sums = cells.clone();
+    dfield.fill(0.0);
+    for (y, between) in down.iter().enumerate() {
+        shape.cells(field, *between, &mut cells);
+        sums.fill([0.0; 2]);
+        for ((x, at), pull) in right.iter().enumerate().zip(&pull.pixels[y * w..(y + 1) * w]) {
+            let [dx, dy] = moved_by(&cells, *at);
+            let (u, v) = (shape.taps(x as f32 + dx, w - 1), shape.taps(y as f32 + dy, h - 1));
+            let (mut along_x, mut along_y) = ([0.0_f32; 4], [0.0_f32; 4]);
+            for (row, (weight, slope)) in v.weight.into_iter().zip(v.slope).enumerate() {
+                let at = (v.at + row) * raster.wide + u.at;
+                let (mut value, mut change) = ([0.0_f32; 4], [0.0_f32; 4]);
+                for ((pixel, weight), slope) in raster.pixels[at..at + 4].iter().zip(u.weight).zip(u.slope) {
+                    add_pixel::<FMA>(&mut value, pixel, weight);
+                    add_pixel::<FMA>(&mut change, pixel, slope);
+                }
+                add_pixel::<FMA>(&mut along_x, &change, weight);
+                add_pixel::<FMA>(&mut along_y, &value, slope);
+            }
+            let dot = |along: [f32; 4]| along[0] * pull[0] + along[1] * pull[1] + along[2] * pull[2];
+            for (i, gradient) in [dot(along_x), dot(along_y)].into_iter().enumerate() {
+                sums[at.a][i] += gradient * (1.0 - at.share);
+                sums[at.b][i] += gradient * at.share;
+            }
+        }
+        for (x, sum) in sums.iter().enumerate() {
+            for (line, share) in [(between.a, 1.0 - between.share), (between.b, between.share)] {
+                let to = shape.cell(line, x);
+                for (i, sum) in sum.iter().enumerate() {
+                    dfield[to + i] += sum * share;
+                }
+            }
+        }
+    }
+}
+
+multiversion! {
+    fn fetch_band(
+        shape: Warp,
+        raster: &Raster,
+        field: &[f32],
+        down: &[Between],
+        right: &[Between],
+        top: usize,
+        band: &mut [f32],
+    ) = fetch_band_body;
+    fn pull_field(
+        shape: Warp,
+        raster: &Raster,
+        field: &[f32],
+        pull: &Raster,
+        down: &[Between],
+        right: &[Between],
+        dfield: &mut [f32],
+    ) = pull_field_body;
 }
 
 #[cfg(test)]
@@ -312,6 +460,24 @@ mod tests {
                 }
             }
             assert!(agreed * 10 >= field.len() * 8, "{agreed} of {} slopes agree", field.len());
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let picture = numbers(SHAPE.picture() * 5, 1, 1.0);
+        let field = numbers(SHAPE.field() * 5, 2, 3.0);
+        for n in [1, 5] {
+            let (picture, field) = (&picture[..SHAPE.picture() * n], &field[..SHAPE.field() * n]);
+            let run = |threads: usize| {
+                let (mut out, mut gradient) = (vec![0.0; picture.len()], vec![0.0; field.len()]);
+                crate::kernels::threads::with(threads, || {
+                    SHAPE.forward(picture, field, &mut out);
+                    SHAPE.backward(picture, field, picture, &mut gradient);
+                });
+                (out, gradient)
+            };
+            assert!(run(1) == run(2) && run(1) == run(3), "{n}");
         }
     }
 

@@ -12,9 +12,13 @@ use super::{RopeTable, path};
 use crate::common::Mask;
 use crate::kernels::attend::{self, Attend, Seen};
 use crate::kernels::attention::{self, Heads, Time, Turn, Turns};
+use crate::kernels::blend::{self, Blend, Sources};
+use crate::kernels::matrix::View;
 use crate::kernels::norm::{self, Groups};
+use crate::kernels::precision::Precision;
+use crate::kernels::prepacked::Prepacked;
 use crate::kernels::warp::Warp;
-use crate::kernels::{channel_norm, conv, elementwise, gemm};
+use crate::kernels::{channel_norm, conv, elementwise, gemm, squares};
 
 /// Whether the kernels can take all these tensors.
 pub(super) fn usable(tensors: &[&Tensor]) -> bool {
@@ -236,6 +240,34 @@ pub(super) fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tenso
     }
 }
 
+/// A weight `[n, k]` packed for products of this precision; `None` where it does not lie in this processor's memory or the
+/// processor has no kernel for them.
+pub(super) fn pack(w: &Tensor, precision: Precision) -> Result<Option<Prepacked>> {
+    let (n, k) = w.dims2()?;
+    if !usable(&[w]) {
+        return Ok(None);
+    }
+    read([w], |[w]| Prepacked::of(View::dense(w, n, k).t(), precision))
+}
+
+/// `x [.., k]` times a packed weight `[n, k]` transposed, plus `b [n]`; gives no gradient.
+pub(super) fn packed_linear(x: &Tensor, w: &Prepacked, b: Option<&Tensor>) -> Result<Tensor> {
+    let (k, n) = w.shape();
+    let mut dims = x.dims().to_vec();
+    if dims.last() != Some(&k) || b.is_some_and(|b| b.dims() != [n]) {
+        candle_core::bail!("linear: input {dims:?}, weight [{n}, {k}], bias {:?}", b.map(|b| b.dims()));
+    }
+    let rows = x.elem_count() / k;
+    let values = match b {
+        Some(b) => read([x, b], |[x, b]| w.product(View::dense(x, rows, k), Some(b)))?,
+        None => read([x], |[x]| w.product(View::dense(x, rows, k), None))?,
+    };
+    if let Some(last) = dims.last_mut() {
+        *last = n;
+    }
+    Tensor::from_vec(values, dims, &Device::Cpu)
+}
+
 struct NormModulate {
     g: Groups,
     shift_at: usize,
@@ -372,6 +404,92 @@ impl CustomOp2 for Warp {
 
 pub(super) fn warp(x: &Tensor, field: &Tensor, shape: Warp) -> Result<Tensor> {
     x.apply_op2(field, shape)
+}
+
+/// See [`super::ops::blend`]: the tensors are what was fetched, what is drawn with its gate, the gate to what was fetched.
+struct Blended {
+    context: Tensor,
+    shape: Blend,
+}
+
+impl CustomOp3 for Blended {
+    fn name(&self) -> &'static str {
+        "fused-blend"
+    }
+
+    fn cpu_fwd(
+        &self,
+        fetched: &CpuStorage,
+        layout: &Layout,
+        fresh: &CpuStorage,
+        fresh_layout: &Layout,
+        moved: &CpuStorage,
+        moved_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (fetched, fresh) = (numbers(fetched, layout)?, numbers(fresh, fresh_layout)?);
+        let moved = numbers(moved, moved_layout)?;
+        let mut frames = vec![0.0; fetched.len()];
+        read([&self.context], |[context]| {
+            self.shape.forward(Sources { context, fetched, fresh, moved }, &mut frames);
+        })?;
+        done(frames, layout.shape())
+    }
+
+    fn bwd(
+        &self,
+        fetched: &Tensor,
+        fresh: &Tensor,
+        moved: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [mut df, mut dn, mut dm] = [fetched, fresh, moved].map(|t| vec![0.0_f32; t.elem_count()]);
+        read([&self.context, fetched, fresh, moved, &dy.contiguous()?], |[context, x, y, z, dy]| {
+            let sources = Sources { context, fetched: x, fresh: y, moved: z };
+            let gradients = blend::Gradients { fetched: &mut df, fresh: &mut dn, moved: &mut dm };
+            self.shape.backward(sources, dy, gradients);
+        })?;
+        Ok((Some(tensor(df, fetched)?), Some(tensor(dn, fresh)?), Some(tensor(dm, moved)?)))
+    }
+}
+
+/// See [`super::ops::blend`].
+pub(super) fn blend(context: &Tensor, fetched: &Tensor, fresh: &Tensor, moved: &Tensor) -> Result<Tensor> {
+    let (g, p, pixels) = moved.dims3()?;
+    let shape = Blend { patches: g * p, pixels };
+    fetched.apply_op3(fresh, moved, Blended { context: context.detach(), shape })
+}
+
+/// See [`super::ops::weighted_squares`].
+struct WeightedSquares {
+    target: Tensor,
+    weight: Tensor,
+}
+
+impl CustomOp1 for WeightedSquares {
+    fn name(&self) -> &'static str {
+        "fused-weighted-squares"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = numbers(x, layout)?;
+        let mean = read([&self.target, &self.weight], |[t, w]| squares::weighted_mean(x, t, w))?;
+        done(vec![mean], ())
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let dy: f32 = dy.to_scalar()?;
+        let mut dx = vec![0.0; x.elem_count()];
+        read([x, &self.target, &self.weight], |[x, t, w]| {
+            squares::weighted_mean_backward(x, t, w, dy, &mut dx);
+        })?;
+        Ok(Some(tensor(dx, x)?))
+    }
+}
+
+/// See [`super::ops::weighted_squares`].
+pub(super) fn weighted_squares(x: &Tensor, target: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    x.apply_op1(WeightedSquares { target: target.detach(), weight: weight.detach() })
 }
 
 struct SwiGlu {

@@ -5,6 +5,7 @@
 //! choice is made, and where it can be forced.
 
 mod fused;
+pub mod matrix;
 pub mod ops;
 pub mod params;
 pub mod path;
@@ -12,6 +13,7 @@ pub mod rope;
 pub mod stock;
 pub mod time_cache;
 
+pub use matrix::Matrix;
 pub use params::{Init, Params};
 pub use path::Path;
 pub use rope::{RopeTable, rope_axial_2d, rope_table};

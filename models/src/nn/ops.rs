@@ -88,6 +88,53 @@ pub fn warp(x: &Tensor, field: &Tensor, shape: Warp) -> Result<Tensor> {
     if fused::usable(&[x, field]) { fused::warp(x, field, shape) } else { stock::warp(x, field, shape) }
 }
 
+/// A frame from what was there (`context [G, P, V]`, data: it gets no gradient), what was fetched from beside it
+/// (`fetched [G, P, V]`, behind the gate `moved [G, P, V / 3]`) and what is drawn anew with its gate side by side
+/// (`fresh [G, P, V + V / 3]`): see [`crate::kernels::blend`].
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together.
+pub fn blend(context: &Tensor, fetched: &Tensor, fresh: &Tensor, moved: &Tensor) -> Result<Tensor> {
+    let (g, p, v) = context.dims3()?;
+    let fits = fetched.dims() == [g, p, v] && v % 3 == 0;
+    if !fits || fresh.dims() != [g, p, v + v / 3] || moved.dims() != [g, p, v / 3] {
+        candle_core::bail!(
+            "blend: context {:?}, fetched {:?}, fresh {:?}, gate {:?}",
+            context.dims(),
+            fetched.dims(),
+            fresh.dims(),
+            moved.dims()
+        );
+    }
+    if context.track_op() {
+        candle_core::bail!("blend gives no gradient to its context; detach it");
+    }
+    if fused::usable(&[context, fetched, fresh, moved]) {
+        fused::blend(context, fetched, fresh, moved)
+    } else {
+        stock::blend(context, fetched, fresh, moved)
+    }
+}
+
+/// The mean of `weight (x - target)^2`, a scalar; `target` and `weight` are data of the shape of `x` and get no gradient.
+///
+/// # Errors
+/// When shapes, formats or devices do not fit together.
+pub fn weighted_squares(x: &Tensor, target: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if x.dims() != target.dims() || x.dims() != weight.dims() {
+        candle_core::bail!(
+            "weighted_squares: {:?}, {:?} and {:?} differ",
+            x.dims(),
+            target.dims(),
+            weight.dims()
+        );
+    }
+    if fused::usable(&[x, target, weight]) {
+        return fused::weighted_squares(x, target, weight);
+    }
+    ((x - target.detach())?.sqr()? * weight.detach())?.mean_all()
+}
+
 /// `softmax(scale q k^T + mask) v` for `q [B, H, N, D]`, `k [B, H, M, D]` and `v [B, H, M, E]`: `[B, H, N, E]`; `None`
 /// where the kernel does not serve (other devices and formats, a gradient that is wanted).
 ///

@@ -45,6 +45,28 @@ fn part(m: &Tensor, at: usize, d: usize) -> Result<Tensor> {
     m.narrow(1, at * d, d)?.unsqueeze(1)
 }
 
+/// See [`super::ops::blend`].
+///
+/// # Errors
+/// When the device fails.
+pub fn blend(context: &Tensor, fetched: &Tensor, fresh: &Tensor, moved: &Tensor) -> Result<Tensor> {
+    let v = context.dim(D::Minus1)?;
+    let gate = fresh.narrow(D::Minus1, v, v / 3)?.contiguous()?;
+    let base = mix(context, fetched, &candle_nn::ops::sigmoid(moved)?)?;
+    mix(&base, &fresh.narrow(D::Minus1, 0, v)?, &candle_nn::ops::sigmoid(&gate)?)
+}
+
+/// `a + gate * (b - a)` for `a, b [G, P, V]` and one gate for the three colours of a pixel, `gate [G, P, V / 3]`.
+///
+/// # Errors
+/// When shapes do not fit or the device fails.
+pub fn mix(a: &Tensor, b: &Tensor, gate: &Tensor) -> Result<Tensor> {
+    let (g, p, v) = a.dims3()?;
+    let change = (b - a)?.reshape((g, p, v / 3, 3))?;
+    let change = change.broadcast_mul(&gate.reshape((g, p, v / 3, 1))?)?.reshape((g, p, v))?;
+    a + change
+}
+
 /// See [`super::ops::warp`].
 ///
 /// # Errors

@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     /// Denoising steps a frame, 1 (fast) to 8 (fine)
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=8))]
     refine: u8,
-    /// cpu, cuda, cuda:1, metal or wgpu (any other card; as `doctor` lists them)
+    /// cpu, cpu-bf16 (faster, a little less exact), cuda, cuda:1, metal or wgpu (any other card; as `doctor` lists them)
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Imagine this future.json again, bit for bit; only --out, and --model where it has moved, matter then

@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// cpu, cuda, cuda:1, metal or wgpu (any other card; as `doctor` lists them)
+    /// cpu, cpu-bf16 (faster, a little less exact), cuda, cuda:1, metal or wgpu (any other card; as `doctor` lists them)
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Also check that words alone move the right thing the right way
