@@ -19,11 +19,6 @@ impl From<Tensor> for Matrix {
 }
 
 impl Matrix {
-    /// The weight as it came.
-    pub fn weight(&self) -> &Tensor {
-        &self.weight
-    }
-
     /// Packs the weight for products of this precision, where this processor has a kernel for them and the weight lies in its
     /// memory. It must never change afterwards. Says how many bytes that takes.
     ///
