@@ -85,9 +85,9 @@ def attention_space(qkv, gains, rope):
     return out.transpose(-2, -3).flatten(-2)
 
 
-def features(values):
+def features(values, harmonics):
     parts = [values]
-    for harmonic in range(3):
+    for harmonic in range(harmonics):
         angle = values * math.pi * 2**harmonic * 0.5
         parts += [angle.sin(), angle.cos()]
     return torch.stack(parts + [torch.ones_like(values)], -1).flatten(-2)
@@ -111,6 +111,8 @@ class Net(torch.nn.Module):
                 self.names[name] = key
                 self.register_parameter(key, torch.nn.Parameter(tensor.clone()))
         self.grid = rope_grid(HEAD // 2)
+        # A channel is its value, a sine and a cosine for each harmonic, and whether it is known.
+        self.harmonics = (weights["action.first.weight"].shape[1] // CHANNELS - 2) // 2
 
     def w(self, name):
         return getattr(self, self.names[name])
@@ -137,9 +139,9 @@ class Net(torch.nn.Module):
 
     def forward(self, clips, context, noisy, action, state, text, cache=None):
         groups = context.shape[0]
-        told = self.mlp("action", features(action))
-        told = told + self.mlp("relative", features(((action - state) * 16.0).clamp(-2, 2)))
-        mixed = told + self.mlp("state", features(state)) + self.mlp("level", level_features(groups).to(state.dtype))
+        told = self.mlp("action", features(action, self.harmonics))
+        told = told + self.mlp("relative", features(((action - state) * 16.0).clamp(-2, 2), self.harmonics))
+        mixed = told + self.mlp("state", features(state, self.harmonics)) + self.mlp("level", level_features(groups).to(state.dtype))
         mixed = mixed + self.w("step_size")[0]
         clip = text + self.w("embodiment")[0]
         mixed = F.silu(mixed + clip.repeat_interleave(groups // clips, 0))
@@ -173,7 +175,37 @@ class Net(torch.nn.Module):
         fetched = fetch(context, field * 4.0)
         base = mix(context, fetched, gate.sigmoid())
         fresh, gate = out.split([VALUES, VALUES // 3], -1)
-        return mix(base, fresh, gate.sigmoid()), heads
+        if "refiner.near.weight" not in self.names:
+            return mix(base, fresh, gate.sigmoid()), heads
+        fresh, gate, touch = self.refine(tokens, fetched, fresh, gate)
+        return mix(base, fresh, gate.sigmoid()) + touch, heads
+
+    def refine(self, tokens, fetched, drawn, gate):
+        """Two convolutions over cells of 4 x 4 pixels, as convolutions over pictures of 32 x 32 cells."""
+        seen = [fine(lines(fetched, 16, 3)), fine(lines(drawn, 16, 3)), fine(lines(gate, 16, 1))]
+        width = self.w("refiner.near.weight").shape[0]
+
+        def around(x, name):
+            weight = self.w(f"refiner.{name}.weight").unflatten(1, (3, 3, width)).permute(0, 3, 1, 2)
+            return F.conv2d(x, weight, self.w(f"refiner.{name}.bias"), padding=1)
+
+        told = lines(F.linear(tokens, self.w("refiner.told.weight")), 4, width)
+        x = F.conv2d(torch.cat(seen, 1), self.w("refiner.seen.weight")[:, :, None, None], self.w("refiner.seen.bias"))
+        change = around(F.silu(around(F.silu(x + told), "near")), "far")
+        return drawn + coarse(change[:, :48], 3), gate + coarse(change[:, 48:64], 1), coarse(change[:, 64:], 3)
+
+
+def fine(picture):
+    """[G, C, 128, 128] -> [G, 4 * 4 * C, 32, 32]"""
+    g, c = picture.shape[:2]
+    return picture.view(g, c, 32, 4, 32, 4).permute(0, 3, 5, 1, 2, 4).reshape(g, 16 * c, 32, 32)
+
+
+def coarse(cells, depth):
+    """[G, 4 * 4 * depth, 32, 32] -> [G, P, 16 * 16 * depth]"""
+    g = cells.shape[0]
+    cells = cells.view(g, 4, 4, depth, 8, 4, 8, 4).permute(0, 4, 6, 5, 1, 7, 2, 3)
+    return cells.reshape(g, PATCHES, 256 * depth)
 
 
 def mix(a, b, gate):

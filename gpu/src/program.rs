@@ -1,6 +1,6 @@
 //! The kernels, made for one network's sizes.
 
-use forerun_models::dreamer::Config;
+use forerun_models::dreamer::{Config, refiner};
 use forerun_models::kernels::warp::Sampling;
 
 use crate::card::Card;
@@ -35,9 +35,19 @@ pub(crate) struct Program {
     pub(crate) turn: Kernel,
     pub(crate) space: Kernel,
     pub(crate) time: Kernel,
+    /// The present along the displacements; absent where nothing moves.
+    pub(crate) fetch: Option<Kernel>,
+    pub(crate) refiner: Option<RefinerKernels>,
     pub(crate) frame: Kernel,
     pub(crate) approach: Kernel,
     pub(crate) settle: Kernel,
+}
+
+/// Products of the refiner, in order.
+pub(crate) struct RefinerKernels {
+    pub(crate) seen: Kernel,
+    pub(crate) near: Kernel,
+    pub(crate) far: Kernel,
 }
 
 /// The constants that the shaders name.
@@ -54,6 +64,10 @@ fn constants(config: &Config) -> String {
         ("PATCHES", config.patches()),
         ("VALUES", config.patch_values()),
         ("SIDE", config.patch),
+        ("PIXELS", config.patch * config.patch),
+        ("FINE", refiner::CELL),
+        ("ACROSS", config.patch / refiner::CELL),
+        ("REFINER", config.refiner.max(1)),
         ("ROWS", rows),
         ("COLUMNS", columns),
         // A network without motion still has a well-formed shader.
@@ -66,7 +80,9 @@ fn constants(config: &Config) -> String {
     let mut text: String =
         numbers.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect();
     let cubic = config.motion_sampling == Sampling::Cubic;
-    text.push_str(&format!("const MOVES: bool = {};\nconst CUBIC: bool = {cubic};\n", cells > 0));
+    for (name, holds) in [("MOVES", cells > 0), ("CUBIC", cubic), ("REFINES", config.refiner > 0)] {
+        text.push_str(&format!("const {name}: bool = {holds};\n"));
+    }
     text
 }
 
@@ -103,6 +119,8 @@ impl Program {
         };
         let (load_rows, store_rows) =
             (include_str!("kernels/load_rows.wgsl"), include_str!("kernels/store_rows.wgsl"));
+        let fine = include_str!("kernels/fine.wgsl");
+        let around = [fine, include_str!("kernels/load_around.wgsl")].concat();
         let store_gated = include_str!("kernels/store_gated.wgsl");
         let advance = include_str!("kernels/advance.wgsl");
         Self {
@@ -121,6 +139,17 @@ impl Program {
             turn: kernel("turn", &[include_str!("kernels/turn.wgsl")], "main"),
             space: kernel("space", &[include_str!("kernels/space.wgsl")], "main"),
             time: kernel("time", &[include_str!("kernels/time.wgsl")], "main"),
+            fetch: (config.motion_cells > 0)
+                .then(|| kernel("fetch", &[include_str!("kernels/fetch.wgsl")], "main")),
+            refiner: (config.refiner > 0).then(|| RefinerKernels {
+                seen: product(
+                    "seen",
+                    &[fine, include_str!("kernels/load_seen.wgsl")].concat(),
+                    include_str!("kernels/store_told.wgsl"),
+                ),
+                near: product("near", &around, include_str!("kernels/store_soft.wgsl")),
+                far: product("far", &around, include_str!("kernels/store_drawn.wgsl")),
+            }),
             frame: kernel("frame", &[include_str!("kernels/frame.wgsl")], "main"),
             approach: kernel("approach", &[advance], "approach"),
             settle: kernel("settle", &[advance], "settle"),

@@ -1,10 +1,11 @@
 //! Futures under way on a card: their buffers, the list of what a pass does, and reading back.
 
 use candle_core::{Device, Tensor};
-use forerun_models::dreamer::{Condition, ModelError, Network, Passes, Readings};
+use forerun_models::dreamer::{Condition, ModelError, Network, Passes, Readings, refiner};
+use forerun_models::nn::cells::AROUND;
 use forerun_models::nn::ops::rope_table;
 
-use crate::program::{Kernel, LANES, NORM_ROWS, PRODUCT_TILE, motion_numbers};
+use crate::program::{Kernel, LANES, NORM_ROWS, PRODUCT_TILE, RefinerKernels, motion_numbers};
 use crate::weights::{Uploaded, rotary_rows};
 
 /// Most workgroups along one axis; more go into further rows (`flat` in common.wgsl counts on it).
@@ -179,6 +180,47 @@ impl<'a> Maker<'a> {
         self.product(kernel, weight, [self.futures * s, d, inner], [by.parts, gate, 0], to, &extra)
     }
 
+    /// What is drawn anew, put right: see [`forerun_models::dreamer::refiner`]. Buffers: tokens, what was fetched, what is
+    /// drawn, what is added to the frame, and two of `refiner` numbers for each of the `all` cells.
+    fn refine(
+        &self,
+        pass: &mut Vec<Dispatch>,
+        kernels: &RefinerKernels,
+        [tokens, fetched, drawn, touch, told, near]: [&wgpu::Buffer; 6],
+        all: usize,
+    ) -> Result<(), ModelError> {
+        let config = &self.on.config;
+        let (d, w, p) = (config.width, config.refiner, self.futures * config.patches());
+        let bias = |part: &str| self.on.buffer(&format!("refiner.{part}.bias"));
+        let pixels = refiner::CELL * refiner::CELL;
+        let extra = [(3, tokens), (6, &self.on.nothing)];
+        let shape = [p, all / p.max(1) * w, d];
+        pass.push(self.product(
+            &self.on.program.patches,
+            "refiner.told.weight",
+            shape,
+            [0, 0, 0],
+            told,
+            &extra,
+        )?);
+        let extra = [(3, fetched), (4, drawn), (6, bias("seen")?)];
+        pass.push(self.product(
+            &kernels.seen,
+            "refiner.seen.weight",
+            [all, w, 7 * pixels],
+            [0, 0, 1],
+            told,
+            &extra,
+        )?);
+        let shape = [all, w, AROUND * w];
+        let extra = [(3, told), (6, bias("near")?)];
+        pass.push(self.product(&kernels.near, "refiner.near.weight", shape, [0, 0, 1], near, &extra)?);
+        let shape = [all, 7 * pixels, AROUND * w];
+        let extra = [(3, near), (6, bias("far")?), (7, touch)];
+        pass.push(self.product(&kernels.far, "refiner.far.weight", shape, [0, 0, 1], drawn, &extra)?);
+        Ok(())
+    }
+
     fn norm(
         &self,
         from: &wgpu::Buffer,
@@ -235,6 +277,8 @@ impl<'a> Session<'a> {
         let wide = make.buffer("wide", rows * 2 * config.feed_forward)?;
         let fresh = make.buffer("fresh", patches * (v + v / 3))?;
         let motion = make.buffer("motion", patches * motions)?;
+        let fetched = make.buffer("fetched", if motions > 0 { patches * v } else { 0 })?;
+        let touch = make.buffer("touch", if config.refiner > 0 { patches * v } else { 0 })?;
 
         let mut pass = vec![make.product(
             &program.tokens,
@@ -316,8 +360,27 @@ impl<'a> Session<'a> {
         if motions > 0 {
             outputs("motion.weight", "motion.bias", motions, &motion)?;
         }
-        let bound = [(0, &groups), (1, &moment), (2, &present), (3, &fresh), (4, &motion), (5, &frames)];
         let pixels = Maker::flat(patches * config.patch * config.patch);
+        if let Some(kernel) = &program.fetch {
+            let bound = [(0, &groups), (1, &moment), (2, &present), (3, &motion), (4, &fetched)];
+            pass.push(make.dispatch(kernel, &bound, pixels));
+        }
+        if let (Some(kernels), Some(cells)) = (&program.refiner, refiner::cells(config)) {
+            let all = futures * cells.in_picture();
+            let [told, near] =
+                [make.buffer("told", all * config.refiner)?, make.buffer("near", all * config.refiner)?];
+            make.refine(&mut pass, kernels, [&h, &fetched, &fresh, &touch, &told, &near], all)?;
+        }
+        let bound = [
+            (0, &groups),
+            (1, &moment),
+            (2, &present),
+            (3, &fresh),
+            (4, &motion),
+            (5, &frames),
+            (6, &fetched),
+            (7, &touch),
+        ];
         pass.push(make.dispatch(&program.frame, &bound, pixels));
 
         let numbers = Maker::flat(patches * v);

@@ -146,6 +146,8 @@ fn other_shapes_agree_too() {
         return;
     }
     let micro = Config::micro();
+    let fine = Config { refiner: 8, ..micro.clone() };
+    agree("with a refiner", &fine, 2, 1, 3, 1);
     let still = Config { motion_cells: 0, ..micro.clone() };
     agree("no motion", &still, 1, 1, 2, 1);
     let linear = Config { motion_sampling: Sampling::Bilinear, motion_cells: 2, ..micro.clone() };

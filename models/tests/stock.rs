@@ -55,12 +55,17 @@ fn stirred(params: &Params) -> Weights {
     params.iter().map(|(name, tensor)| (name.to_owned(), stir(name, tensor))).collect()
 }
 
-/// The micro size with motion, both ways of relative channels and words: everything that a network can have.
+/// The micro size with motion, a refiner, both ways of relative channels and words: everything that a network can have.
 fn config() -> Config {
     let mut config = Config::micro();
     config.motion_cells = 2;
+    config.refiner = 8;
     config.relative_scale = 16.0;
-    assert!(config.text_width > 0 && config.problem().is_none(), "{:?}", config.problem());
+    assert!(
+        config.text_width > 0 && config.refiner > 0 && config.problem().is_none(),
+        "{:?}",
+        config.problem()
+    );
     config
 }
 

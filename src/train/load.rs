@@ -329,7 +329,15 @@ pub fn config_of(settings: &TrainSettings, folder: &Path, resume: bool) -> Resul
         let size = &settings.size;
         let config =
             Config::by_name(size).ok_or_else(|| TrainError::Data(format!("size `{size}` is not known")))?;
-        return Ok(Config { harmonics: settings.harmonics.unwrap_or(config.harmonics), ..config });
+        let config = Config {
+            harmonics: settings.harmonics.unwrap_or(config.harmonics),
+            refiner: settings.refiner.unwrap_or(config.refiner),
+            ..config
+        };
+        return match config.problem() {
+            Some(problem) => Err(TrainError::Data(problem)),
+            None => Ok(config),
+        };
     }
     let wrong = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
     let text = std::fs::read(&path).map_err(|source| TrainError::File { path: path.clone(), source })?;
@@ -359,7 +367,10 @@ mod tests {
         std::fs::write(dir.path().join("config.json"), "{").unwrap();
         assert!(config_of("tiny", dir.path(), true).is_err());
         assert!(config_of("huge", dir.path(), false).is_err());
-        let finer = TrainSettings { harmonics: Some(7), ..settings("tiny") };
-        assert_eq!(super::config_of(&finer, dir.path(), false).unwrap(), Config { harmonics: 7, ..tiny });
+        let finer = TrainSettings { harmonics: Some(7), refiner: Some(48), ..settings("tiny") };
+        let wanted = Config { harmonics: 7, refiner: 48, ..tiny };
+        assert_eq!(super::config_of(&finer, dir.path(), false).unwrap(), wanted);
+        let wild = TrainSettings { refiner: Some(100_000), ..settings("tiny") };
+        assert!(super::config_of(&wild, dir.path(), false).is_err());
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
-use forerun_models::dreamer::adapt::with_harmonics;
+use forerun_models::dreamer::adapt::{Weights, with_harmonics};
+use forerun_models::dreamer::words::transplant;
 use forerun_models::dreamer::{Config, Dreamer, Network, read_folder, save_folder};
 use forerun_models::kernels::precision;
 use forerun_models::nn::Params;
@@ -156,6 +157,20 @@ fn begin_with(folder: &Path, config: &Config, params: &mut Params) -> Result<ser
     Ok(serde_json::json!({ "model_sha256": stored.sha256, "lineage": lineage(folder) }))
 }
 
+/// The text encoder of a policy or model folder, for a network of this configuration.
+fn words_of(folder: &Path, config: &Config) -> Result<Weights, TrainError> {
+    let wrong = |reason: String| {
+        let folder = folder.display();
+        TrainError::Data(format!(
+            "{folder} cannot give its text encoder: {reason}; choose another `words_from`"
+        ))
+    };
+    let file = folder.join("model.safetensors");
+    let (params, _) = Params::load(&file, &Device::Cpu, false).map_err(|e| wrong(e.to_string()))?;
+    let weights: Weights = params.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    transplant(&weights, config).map_err(|e| wrong(e.to_string()))
+}
+
 /// What a model folder says about where it comes from.
 pub(super) fn lineage(folder: &Path) -> Option<serde_json::Value> {
     serde_json::from_slice(&std::fs::read(folder.join("lineage.json")).ok()?).ok()
@@ -173,6 +188,11 @@ impl<'a> Run<'a> {
             None if job.resume => lineage(&job.out).and_then(|mut own| own.get_mut("base").map(|b| b.take())),
             None => None,
         };
+        if let (Some(folder), false) = (&settings.words_from, job.resume) {
+            for (name, tensor) in words_of(folder, &config)? {
+                params.insert(&name, tensor)?;
+            }
+        }
         let network = Network::new(&config, &mut params, &device)?;
         if let (Some(name), Some(folder)) = (params.unused().first(), &job.from) {
             return Err(TrainError::Data(format!(

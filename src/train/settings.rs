@@ -1,6 +1,6 @@
 //! What a training run is asked to do: a TOML file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use forerun_models::dreamer::{Config, Recipe, WeightFormat};
 use forerun_models::optim::{Schedule, Settings as Optimiser};
@@ -37,6 +37,12 @@ pub struct TrainSettings {
     /// Harmonics of the channels that the network sees, where it is not the size's own number (see
     /// [`Config::harmonics`]). A run from other weights may ask for more than they have.
     pub harmonics: Option<usize>,
+    /// Width of the layers that put right what is drawn anew; the size's own unless given (see [`Config::refiner`]). A run
+    /// from weights without them may ask for them.
+    pub refiner: Option<usize>,
+    /// A policy (or model) folder whose text encoder the run begins with. One that learns from pictures only, where words say
+    /// little, tends to end as one vector for all prompts; a policy's has to tell them apart.
+    pub words_from: Option<PathBuf>,
     /// Seed of weights, order of clips and noise.
     pub seed: u64,
     /// Lengths of clips.
@@ -82,6 +88,8 @@ impl Default for TrainSettings {
             licence: "MIT OR Apache-2.0".into(),
             size: "tiny".into(),
             harmonics: None,
+            refiner: None,
+            words_from: None,
             seed: 1,
             clips: vec![ClipMix { steps: 8, clips: 16, share: 1.0 }],
             micro_frames: 16,

@@ -164,6 +164,29 @@ fn from_the_virtual_world_to_a_trained_and_scored_model() {
     assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
     assert_eq!(read("more/lineage.json")["iterations"], 2);
     assert_eq!(read("more/lineage.json")["base"], base);
+    // The text encoder of another folder takes the place of its own.
+    let words = "name = 'heard'\nsize = 'micro'\nseed = 5\nheld_out = 1\nwords_from = 'trained'\n\
+                 [optimiser]\nlearning_rate = 1e-9\n";
+    std::fs::write(home.path("words.toml"), words).unwrap();
+    let fresh =
+        ["train", "--config", "words.toml", "--dataset", "set", "--out", "heard", "--iterations", "1"];
+    let heard = home.run(&fresh);
+    assert_eq!(heard.status.code(), Some(0), "{}", String::from_utf8_lossy(&heard.stderr));
+    // A safetensors file: length of the header, header, numbers.
+    let tensor = |folder: &str, name: &str| -> Vec<u8> {
+        let file = std::fs::read(home.path(&format!("{folder}/model.safetensors"))).unwrap();
+        let (length, rest) = file.split_first_chunk::<8>().unwrap();
+        let (header, numbers) = rest.split_at(u64::from_le_bytes(*length) as usize);
+        let header: serde_json::Value = serde_json::from_slice(header).unwrap();
+        let at = |end: usize| header[name]["data_offsets"][end].as_u64().unwrap() as usize;
+        numbers[at(0)..at(1)].to_vec()
+    };
+    let same = |name: &str| tensor("trained", name) == tensor("heard", name);
+    assert!(same("words.embed") && !same("patch_in.weight"));
+    std::fs::write(home.path("words.toml"), words.replace("'trained'", "'set'")).unwrap();
+    let nowhere =
+        ["train", "--config", "words.toml", "--dataset", "set", "--out", "not", "--iterations", "1"];
+    home.fails(&nowhere, &["words_from"]);
     // More harmonics of the channels go on from fewer, fewer do not from more.
     let fine = "name = 'fine'\nsize = 'micro'\nheld_out = 1\nharmonics = 5\n";
     std::fs::write(home.path("fine.toml"), fine).unwrap();

@@ -1,101 +1,30 @@
-// The next frame: the present, partly fetched along the predicted displacements, partly drawn anew. An invocation a pixel;
-// pictures lie patch by patch.
+// The next frame: the present, partly what was fetched, partly drawn anew. An invocation a pixel, in the order of the buffers.
 @group(0) @binding(0) var<uniform> groups: Groups;
 @group(0) @binding(1) var<uniform> moment: Moment;
 @group(0) @binding(2) var<storage, read> present: array<f32>;
 @group(0) @binding(3) var<storage, read> fresh: array<f32>;
 @group(0) @binding(4) var<storage, read> motion: array<f32>;
 @group(0) @binding(5) var<storage, read_write> frames: array<f32>;
-
-const WIDE: u32 = COLUMNS * SIDE;
-const HIGH: u32 = ROWS * SIDE;
-const PIXELS: u32 = SIDE * SIDE;
-// Pixels of displacement for an output of 1.
-const MOTION_SCALE: f32 = 4.0;
+@group(0) @binding(6) var<storage, read> fetched: array<f32>;
+@group(0) @binding(7) var<storage, read> touch: array<f32>;
 
 fn gate(raw: f32) -> f32 {
     return 1.0 / (1.0 + exp(-raw));
 }
 
-fn pixel(y: u32, x: u32) -> u32 {
-    return (y / SIDE * COLUMNS + x / SIDE) * PIXELS + y % SIDE * SIDE + x % SIDE;
-}
-
-// Displacement of cell (y, x) of a group, in pixels.
-fn displacement(group: u32, y: u32, x: u32) -> vec2<f32> {
-    let patch_at = group * PATCHES + y / CELLS * COLUMNS + x / CELLS;
-    let at = patch_at * MOTIONS + (y % CELLS * CELLS + x % CELLS) * 2u;
-    return vec2<f32>(motion[at], motion[at + 1u]) * MOTION_SCALE;
-}
-
-struct Taps {
-    at: vec4<u32>,
-    weight: vec4<f32>,
-}
-
-// Neighbours along an axis with their weights; places beyond it take its end.
-fn taps(place: f32, last: u32) -> Taps {
-    let inside = clamp(place, 0.0, f32(last));
-    let a = min(u32(inside), last);
-    let t = inside - f32(a);
-    let at = vec4<u32>(max(a, 1u) - 1u, a, min(a + 1u, last), min(a + 2u, last));
-    if (CUBIC) {
-        // Catmull-Rom (Keys 1981, https://doi.org/10.1109/TASSP.1981.1163711, a = -1/2).
-        let t2 = t * t;
-        let t3 = t2 * t;
-        return Taps(at, 0.5 * vec4<f32>(
-            2.0 * t2 - t - t3,
-            2.0 - 5.0 * t2 + 3.0 * t3,
-            t + 4.0 * t2 - 3.0 * t3,
-            t3 - t2,
-        ));
-    }
-    return Taps(at, vec4<f32>(0.0, 1.0 - t, t, 0.0));
-}
-
-fn seen(group: u32, at: u32) -> vec3<f32> {
-    let start = (group * PATCHES * PIXELS + at) * 3u;
-    return vec3<f32>(present[start], present[start + 1u], present[start + 2u]) * moment.has_present;
-}
-
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let index = flat(id);
-    if (index >= groups.count * WIDE * HIGH) {
+    if (index >= groups.count * PATCHES * PIXELS) {
         return;
     }
-    let group = index / (WIDE * HIGH);
-    let y = index / WIDE % HIGH;
-    let x = index % WIDE;
-    let at = pixel(y, x);
-    let patch_at = group * PATCHES + at / PIXELS;
-    let inside = at % PIXELS;
-    var base = seen(group, at);
+    let patch_at = index / PIXELS;
+    let inside = index % PIXELS;
+    let at = index * 3u;
+    var base = vec3<f32>(present[at], present[at + 1u], present[at + 2u]) * moment.has_present;
     if (MOVES) {
-        let ratio = f32(CELLS) / f32(SIDE);
-        let down = clamp((f32(y) + 0.5) * ratio - 0.5, 0.0, f32(ROWS * CELLS - 1u));
-        let right = clamp((f32(x) + 0.5) * ratio - 0.5, 0.0, f32(COLUMNS * CELLS - 1u));
-        let y0 = u32(down);
-        let x0 = u32(right);
-        let y1 = min(y0 + 1u, ROWS * CELLS - 1u);
-        let x1 = min(x0 + 1u, COLUMNS * CELLS - 1u);
-        let v = down - f32(y0);
-        let h = right - f32(x0);
-        let by = displacement(group, y0, x0) * (1.0 - v) * (1.0 - h)
-            + displacement(group, y0, x1) * (1.0 - v) * h
-            + displacement(group, y1, x0) * v * (1.0 - h)
-            + displacement(group, y1, x1) * v * h;
-        let across = taps(f32(x) + by.x, WIDE - 1u);
-        let along = taps(f32(y) + by.y, HIGH - 1u);
-        var fetched = vec3<f32>(0.0);
-        for (var j = 0u; j < 4u; j++) {
-            for (var i = 0u; i < 4u; i++) {
-                let weight = along.weight[j] * across.weight[i];
-                fetched += seen(group, pixel(along.at[j], across.at[i])) * weight;
-            }
-        }
-        let open = gate(motion[patch_at * MOTIONS + 2u * CELLS * CELLS + inside]);
-        base += (fetched - base) * open;
+        let found = vec3<f32>(fetched[at], fetched[at + 1u], fetched[at + 2u]);
+        base += (found - base) * gate(motion[patch_at * MOTIONS + 2u * CELLS * CELLS + inside]);
     }
     let start = patch_at * (VALUES + PIXELS);
     let drawn = vec3<f32>(
@@ -105,9 +34,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     );
     // Where there is no present the gate is fully open.
     let open = gate(fresh[start + VALUES + inside]) * moment.has_present + 1.0 - moment.has_present;
-    let made = base + (drawn - base) * open;
-    let to = (group * PATCHES * PIXELS + at) * 3u;
-    frames[to] = made.x;
-    frames[to + 1u] = made.y;
-    frames[to + 2u] = made.z;
+    var made = base + (drawn - base) * open;
+    if (REFINES) {
+        made += vec3<f32>(touch[at], touch[at + 1u], touch[at + 2u]);
+    }
+    frames[at] = made.x;
+    frames[at + 1u] = made.y;
+    frames[at + 2u] = made.z;
 }

@@ -63,9 +63,13 @@ pub struct Config {
     /// is fine in their inputs (Tancik et al. 2020, <https://arxiv.org/abs/2006.10739>).
     #[serde(default = "few_harmonics")]
     pub harmonics: usize,
+    /// Numbers a cell of 4 x 4 pixels in the layers that put right what is drawn anew (see [`super::refiner`]); 0 = there are
+    /// none. Needs motion and patches of a multiple of 4 pixels.
+    #[serde(default)]
+    pub refiner: usize,
 }
 
-/// What sizes have unless a run asks for more.
+/// What models have that do not say.
 fn few_harmonics() -> usize {
     3
 }
@@ -99,6 +103,7 @@ impl Config {
             motion_sampling: Sampling::Cubic,
             relative_scale: 16.0,
             harmonics: few_harmonics(),
+            refiner: 0,
         }
     }
 
@@ -197,6 +202,12 @@ impl Config {
                 self.width, self.heads
             ));
         }
+        if self.refiner > 0 && (self.motion_cells == 0 || self.patch % super::refiner::CELL != 0) {
+            return Some(format!(
+                "a refiner needs motion_cells and patches of a multiple of {} pixels",
+                super::refiner::CELL
+            ));
+        }
         let limits = [
             ("width", self.width, 8192),
             ("layers", self.layers, 256),
@@ -212,6 +223,7 @@ impl Config {
             ("readings", self.readings.len(), 4096),
             ("motion_cells", self.motion_cells, 64),
             ("harmonics", self.harmonics, 16),
+            ("refiner", self.refiner, 1024),
         ];
         limits
             .iter()
@@ -237,6 +249,8 @@ mod tests {
     fn impossible_sizes_are_named() {
         let odd = Config { image_width: 100, ..Config::tiny() };
         assert!(odd.problem().is_some_and(|p| p.contains("100x128")));
+        let rough = Config { patch: 18, image_width: 36, image_height: 36, refiner: 8, ..Config::tiny() };
+        assert!(rough.problem().is_some_and(|p| p.contains("refiner")));
         let newer = Config { format: CONFIG_FORMAT + 1, ..Config::tiny() };
         assert!(newer.problem().is_some_and(|p| p.contains("update Forerun")));
     }

@@ -18,7 +18,7 @@ use crate::nn::{Init, Params};
 pub enum LoraTargets {
     /// Queries, keys, values and outputs of all attentions.
     Attention,
-    /// Those, the feed-forwards, and the patches in and out: needed where pictures look different.
+    /// Those, the feed-forwards, the refiner, and the patches in and out: needed where pictures look different.
     #[default]
     All,
 }
@@ -29,6 +29,7 @@ impl LoraTargets {
         let attention = name.starts_with("blocks.")
             && ends(&["space.qkv.weight", "space.out.weight", "time.qkv.weight", "time.out.weight"]);
         let rest = name.starts_with("blocks.") && ends(&["feed_in.weight", "feed_out.weight"])
+            || name.starts_with("refiner.") && ends(&[".weight"])
             || matches!(name, "patch_in.weight" | "patch_out.weight");
         attention || self == Self::All && rest
     }

@@ -10,8 +10,9 @@ mod network;
 mod objective;
 mod passes;
 pub mod patches;
+pub mod refiner;
 mod rollout;
-pub(crate) mod words;
+pub mod words;
 
 pub use adapt::Weights;
 pub use config::{CHANNEL_SLOTS, CONFIG_FORMAT, Config};

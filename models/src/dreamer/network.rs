@@ -18,6 +18,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use super::config::{CHANNEL_SLOTS, Config};
 use super::heads::head_width;
 use super::passes::HeadOutputs;
+use super::refiner::Refiner;
 use super::words::Words;
 use crate::kernels::Precision;
 use crate::kernels::warp::Warp;
@@ -75,6 +76,8 @@ pub struct Output {
     pub frames: Tensor,
     /// The context moved along the predicted displacements, `[B*T, P, V]`; absent without motion.
     pub moved: Option<Tensor>,
+    /// What is drawn anew, with its gate: `[B*T, P, V + V / 3]`; absent without motion.
+    pub drawn: Option<Tensor>,
     /// Head outputs `[B*T, head_width]`: read-outs, next state, action.
     pub heads: Tensor,
     /// How far next state and action are from the state that the network was told, times `relative_scale`:
@@ -176,6 +179,7 @@ pub struct Network {
     patch_out: Matrix,
     patch_out_bias: Tensor,
     motion: Option<(Matrix, Tensor)>,
+    refiner: Option<Refiner>,
     head: Matrix,
     head_bias: Tensor,
     relative_head: Option<(Matrix, Tensor)>,
@@ -271,6 +275,7 @@ impl Network {
                     Some((weight.into(), params.tensor("motion.bias", &[out], shut)?))
                 }
             },
+            refiner: Refiner::new(config, params)?,
             head: params.tensor("head.weight", &[head, d], Init::fan_in(d))?.into(),
             head_bias: params.tensor("head.bias", &[head], Init::Const(0.0))?,
             relative_head: if config.relative_scale > 0.0 {
@@ -329,6 +334,9 @@ impl Network {
         let pairs = self.motion.iter_mut().chain(&mut self.relative_head).map(|(weight, _)| weight);
         for matrix in nets.chain(ends).chain(pairs) {
             bytes += matrix.pack(precision)?;
+        }
+        if let Some(refiner) = &mut self.refiner {
+            bytes += refiner.pack(precision)?;
         }
         Ok(bytes)
     }
@@ -472,6 +480,7 @@ impl Network {
             self.read_registers(&x.narrow(1, p, self.config.registers)?)?;
         let tokens = x.narrow(1, 0, p)?.contiguous()?;
         let out = self.patch_out.apply(&tokens, Some(&self.patch_out_bias))?;
+        let mut drawn = None;
         let (frames, moved) = match &self.motion {
             Some((weight, bias)) => {
                 let (rows, cols) = self.config.grid();
@@ -482,6 +491,13 @@ impl Network {
                 let sampling = self.config.motion_sampling;
                 let fetched = warp(&context, &field, Warp { sampling, rows, cols, patch, cells })?;
                 let gate = motion.narrow(D::Minus1, numbers, v / 3)?.contiguous()?;
+                let (out, touch) = match &self.refiner {
+                    Some(refiner) => {
+                        let (out, touch) = refiner.forward(&tokens, &fetched, &out)?;
+                        (out, Some(touch))
+                    }
+                    None => (out, None),
+                };
                 // Where there is no context the gate to what is drawn anew is fully open.
                 let frames = blend(&context, &fetched, &out, &gate)?;
                 let frames = match all_have {
@@ -490,6 +506,11 @@ impl Network {
                         (frames.broadcast_mul(&has)? + out.narrow(D::Minus1, 0, v)?.broadcast_mul(&lacks)?)?
                     }
                 };
+                let frames = match touch {
+                    Some(touch) => (frames + touch)?,
+                    None => frames,
+                };
+                drawn = Some(out);
                 (frames, Some(fetched))
             }
             None => {
@@ -498,7 +519,7 @@ impl Network {
                 (mix(&context, &out.narrow(D::Minus1, 0, v)?, &gate)?, None)
             }
         };
-        Ok(Output { frames, moved, heads, relative })
+        Ok(Output { frames, moved, drawn, heads, relative })
     }
 
     /// Channel values and masks to features `[G, CHANNEL_SLOTS * channel_features]`.

@@ -86,6 +86,9 @@ pub struct Recipe {
     /// Weight of the loss of the moved context against the target: it teaches the displacements wherever the frame
     /// is drawn anew at present.
     pub motion_weight: f32,
+    /// Weight of the loss of what is drawn anew against the target: it teaches drawing wherever the frame is fetched at
+    /// present, without which the gate would never find it worth while.
+    pub drawn_weight: f32,
     /// Weight of the read-outs' loss.
     pub readings_weight: f32,
     /// Weight of the loss of next state and inverse dynamics.
@@ -122,6 +125,7 @@ impl Default for Recipe {
             change_weight: 6.0,
             change_threshold: 0.06,
             motion_weight: 0.2,
+            drawn_weight: 0.0,
             readings_weight: 0.05,
             channels_weight: 0.05,
             relative_weight: 0.15,
@@ -301,6 +305,12 @@ pub fn loss(
         Some(moved) => Some(weighted_squares(moved, &target, &weights)?),
         None => None,
     };
+    let drawn = match &output.drawn {
+        Some(drawn) if recipe.drawn_weight > 0.0 => {
+            Some(weighted_squares(&drawn.narrow(D::Minus1, 0, v)?.contiguous()?, &target, &weights)?)
+        }
+        _ => None,
+    };
     let sharp = sharp_error(&output.frames, &target, &draws, steps)?;
     let (readings, channels) = head_losses(&output, clips, &draws, config, steps, device)?;
     let relative = relative_loss(&output, clips, &draws, &condition, recipe, config, steps, device)?;
@@ -309,6 +319,10 @@ pub fn loss(
             + channels.affine(f64::from(recipe.channels_weight), 0.0)?)?)?;
     let total = match motion {
         Some(motion) => (total + motion.affine(f64::from(recipe.motion_weight), 0.0)?)?,
+        None => total,
+    };
+    let total = match drawn {
+        Some(drawn) => (total + drawn.affine(f64::from(recipe.drawn_weight), 0.0)?)?,
         None => total,
     };
     let total = match relative {

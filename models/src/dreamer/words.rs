@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use super::adapt::Weights;
 use super::config::Config;
 use crate::nn::ops::{RopeTable, attention_space, linear, rms_norm, rope_table, swiglu};
 use crate::nn::params::{Init, Params};
@@ -105,9 +106,121 @@ impl Words {
     }
 }
 
+/// The text encoder of other weights (`words.*` of a policy or a model) for a network of this configuration. A narrower one is
+/// filled up with zeros, which changes no number that it computes: norms are scaled by the root of the ratio of the widths, and
+/// further heads have values of zero.
+///
+/// # Errors
+/// Weights without an encoder, one that is wider or has another number of layers or another size of heads.
+pub fn transplant(from: &Weights, config: &Config) -> Result<Weights> {
+    let mut fresh = Params::new(0, &Device::Cpu);
+    Words::new(config, &mut fresh)?;
+    let width = |tensor: &Tensor| tensor.dim(candle_core::D::Minus1);
+    let Some(narrow) = from.get("words.embed").map(width).transpose()? else {
+        candle_core::bail!("these weights have no text encoder");
+    };
+    let wide = config.text_width;
+    let mut out = Weights::new();
+    for (name, like) in fresh.iter() {
+        let Some(tensor) = from.get(name) else {
+            candle_core::bail!("`{name}` is missing: the text encoder has fewer layers");
+        };
+        let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F32)?;
+        // Queries, keys and values, and the two halves of SwiGLU, are matrices one above the other.
+        let blocks = match name {
+            _ if name.ends_with("qkv.weight") => 3,
+            _ if name.ends_with("feed_in.weight") => 2,
+            _ => 1,
+        };
+        let factor = if name.contains("norm") { (narrow as f64 / wide as f64).sqrt() } else { 1.0 };
+        let filled = filled(&tensor.affine(factor, 0.0)?, like.dims(), blocks)?;
+        let Some(filled) = filled else {
+            candle_core::bail!("`{name}` is {:?} there and {:?} here", tensor.dims(), like.dims());
+        };
+        out.insert(name.to_owned(), filled);
+    }
+    match from.keys().find(|name| name.starts_with("words.") && !out.contains_key(*name)) {
+        Some(name) => candle_core::bail!("`{name}` is too much: the text encoder has more layers"),
+        None => Ok(out),
+    }
+}
+
+/// `tensor` in the upper left corner of one of the shape `to`, each of its `blocks` of rows in its own; `None` where it does not
+/// fit.
+fn filled(tensor: &Tensor, to: &[usize], blocks: usize) -> Result<Option<Tensor>> {
+    let columns = |dims: &[usize]| dims.last().copied().unwrap_or(1);
+    let rows = |dims: &[usize]| dims.iter().rev().skip(1).product::<usize>() / blocks;
+    let (from, n, k) = (tensor.dims(), rows(tensor.dims()), columns(tensor.dims()));
+    if from.len() != to.len() || n == 0 || k == 0 || n > rows(to) || k > columns(to) {
+        return Ok(None);
+    }
+    let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
+    let mut out = vec![0.0; to.iter().product()];
+    let each = rows(to) * columns(to);
+    for (block, source) in out.chunks_mut(each).zip(values.chunks(n * k)) {
+        for (row, source) in block.chunks_mut(columns(to)).zip(source.chunks(k)) {
+            row.iter_mut().zip(source).for_each(|(slot, value)| *slot = *value);
+        }
+    }
+    Tensor::from_vec(out, to, &Device::Cpu).map(Some)
+}
+
+/// How far apart an encoder's vectors of several prompts `[B, D]` lie: root of their mean squared distance from their mean over the
+/// root of their mean square, 0 (one vector for all: nobody listens) to 1.
+///
+/// # Errors
+/// Device errors.
+pub fn apart(vectors: &Tensor) -> Result<f32> {
+    let mean = vectors.mean_keepdim(0)?;
+    let size = vectors.sqr()?.mean_all()?.to_scalar::<f32>()?;
+    let spread = vectors.broadcast_sub(&mean)?.sqr()?.mean_all()?.to_scalar::<f32>()?;
+    Ok((spread / size.max(f32::MIN_POSITIVE)).sqrt())
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    fn config(text_width: usize, text_layers: usize) -> Config {
+        Config { text_width, text_layers, ..Config::micro() }
+    }
+
+    fn encoder(config: &Config) -> (Weights, Words) {
+        let mut params = Params::new(5, &Device::Cpu);
+        let words = Words::new(config, &mut params).unwrap();
+        (params.iter().map(|(name, t)| (name.to_owned(), t.clone())).collect(), words)
+    }
+
+    #[test]
+    fn a_transplanted_encoder_says_what_it_said() {
+        let (narrow, wide) = (config(32, 2), config(96, 2));
+        let (weights, before) = encoder(&narrow);
+        let moved = transplant(&weights, &wide).unwrap();
+        let mut params = Params::new(9, &Device::Cpu);
+        moved.iter().for_each(|(name, tensor)| params.insert(name, tensor.clone()).unwrap());
+        let after = Words::new(&wide, &mut params).unwrap();
+        let prompts = [Some("push the red cube to the left"), Some("把紅色方塊推到右邊"), None];
+        let said = |words: &Words| words.encode(&prompts, &Device::Cpu).unwrap();
+        let (a, b) = (said(&before), said(&after));
+        let far = (&a - &b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(far < 1e-4, "{far}");
+        assert!(apart(&a.narrow(0, 0, 2).unwrap()).unwrap() > 0.1);
+        // Not the other way round, and not with other layers.
+        let wider = encoder(&wide).0;
+        for (from, to) in [(&wider, &narrow), (&weights, &config(96, 1)), (&weights, &config(96, 3))] {
+            assert!(transplant(from, to).is_err());
+        }
+        assert!(transplant(&Weights::new(), &wide).is_err());
+    }
+
+    #[test]
+    fn one_vector_for_all_prompts_is_zero_apart() {
+        let same = Tensor::ones((4, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+        assert!(apart(&same).unwrap() < 1e-6);
+        let ends = Tensor::from_vec(vec![1.0_f32, -1.0], (2, 1), &Device::Cpu).unwrap();
+        assert!((apart(&ends).unwrap() - 1.0).abs() < 1e-6);
+    }
 
     #[test]
     fn prompts_are_folded_and_cut_at_characters() {

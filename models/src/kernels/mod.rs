@@ -13,6 +13,7 @@ pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod bf16;
 pub mod blend;
+pub mod cells;
 pub mod channel_norm;
 pub mod conv;
 pub mod elementwise;

@@ -28,7 +28,7 @@ pub(super) fn usable(tensors: &[&Tensor]) -> bool {
 /// The numbers of a storage that candle hands to an operation.
 ///
 /// Every kernel gets its input through here, so this is where one that may not run is stopped.
-fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(super) fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     path::check_kernel("a fused kernel")?;
     let all = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
@@ -55,7 +55,7 @@ impl<'a> Read<'a> {
 }
 
 /// Runs `f` on the numbers of contiguous CPU tensors.
-fn read<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]) -> R) -> Result<R> {
+pub(super) fn read<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]) -> R) -> Result<R> {
     let guards = tensors.map(Read::of);
     let mut slices: [&[f32]; N] = [&[]; N];
     for (s, g) in slices.iter_mut().zip(&guards) {
@@ -125,11 +125,11 @@ pub(super) fn conv2d(x: &Tensor, w: &Tensor, shape: conv::Conv) -> Result<Tensor
     Tensor::from_vec(values, (x.dim(0)?, shape.outputs, rows, columns), &Device::Cpu)
 }
 
-fn tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
+pub(super) fn tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), &Device::Cpu)
 }
 
-fn done(values: Vec<f32>, shape: impl Into<Shape>) -> Result<(CpuStorage, Shape)> {
+pub(super) fn done(values: Vec<f32>, shape: impl Into<Shape>) -> Result<(CpuStorage, Shape)> {
     Ok((CpuStorage::F32(values), shape.into()))
 }
 

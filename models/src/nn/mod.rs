@@ -4,6 +4,7 @@
 //! formula in plain candle operations, which serves every other device and every other number format; [`path`] is where the
 //! choice is made, and where it can be forced.
 
+pub mod cells;
 mod fused;
 pub mod matrix;
 pub mod ops;

@@ -214,6 +214,7 @@ mod tests {
             psnr: vec![30.0, 20.0],
             freeze: vec![20.0, 15.0],
             shuffled,
+            words_apart: None,
         };
         let compare = |shuffled| Comparison::new(judged(shuffled), &judged(vec![]), None, None);
         assert!(compare(vec![29.98, 19.95]).ignores_actions());

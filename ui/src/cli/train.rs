@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use forerun::engine::device;
 use forerun::engine::places::Places;
-use forerun::train::{Budget, Stage, TrainSettings};
+use forerun::train::{Budget, Judgement, Stage, TrainSettings};
 use forerun::{Failure, interrupt, train};
 use serde_json::json;
 
@@ -84,6 +84,12 @@ pub(super) fn run(arguments: Arguments) -> Answer {
                 );
                 if let Some(judged) = &report.judgement {
                     eprintln!("held out at steps {:?}: {:.2?} dB", judged.horizons, judged.psnr);
+                    if let Some(apart) = judged.words_apart.filter(|apart| *apart < Judgement::DEAF) {
+                        eprintln!(
+                            "the model hardly tells its prompts apart ({apart:.2} of 1): begin with a policy's text encoder \
+                             (`words_from` in the settings)"
+                        );
+                    }
                 }
             }
             last = Some(report);
