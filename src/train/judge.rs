@@ -31,7 +31,8 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Below this prompts are one prompt to the model: encoders that had collapsed were at 0.03, sound ones above 0.4.
+    /// Below this prompts are one prompt to the model. Over 26 prompts of the pushes an encoder that had collapsed was at 0.007,
+    /// sound ones at 0.57 to 0.89.
     pub const DEAF: f32 = 0.1;
 }
 

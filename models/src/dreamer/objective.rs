@@ -314,21 +314,15 @@ pub fn loss(
     let sharp = sharp_error(&output.frames, &target, &draws, steps)?;
     let (readings, channels) = head_losses(&output, clips, &draws, config, steps, device)?;
     let relative = relative_loss(&output, clips, &draws, &condition, recipe, config, steps, device)?;
-    let total = (&frames
+    let mut total = (&frames
         + (readings.affine(f64::from(recipe.readings_weight), 0.0)?
             + channels.affine(f64::from(recipe.channels_weight), 0.0)?)?)?;
-    let total = match motion {
-        Some(motion) => (total + motion.affine(f64::from(recipe.motion_weight), 0.0)?)?,
-        None => total,
-    };
-    let total = match drawn {
-        Some(drawn) => (total + drawn.affine(f64::from(recipe.drawn_weight), 0.0)?)?,
-        None => total,
-    };
-    let total = match relative {
-        Some(relative) => (total + relative)?,
-        None => total,
-    };
+    let more = [(motion, recipe.motion_weight), (drawn, recipe.drawn_weight), (relative, 1.0)];
+    for (part, weight) in more {
+        if let Some(part) = part {
+            total = (total + part.affine(f64::from(weight), 0.0)?)?;
+        }
+    }
     Ok(Loss { frames: frames.to_scalar()?, readings: readings.to_scalar()?, sharp, total })
 }
 

@@ -120,27 +120,40 @@ impl Cells {
         cells.len() / width
     }
 
+    /// Hands `f` the first cell of its picture, the cells that it sees, and its `numbers` numbers of `out`, for every one of `all`
+    /// cells.
+    fn each(
+        &self,
+        all: usize,
+        numbers: usize,
+        work: usize,
+        out: &mut [f32],
+        f: impl Fn(usize, &[Option<usize>; AROUND], &mut [f32]) + Sync,
+    ) {
+        let (seen, picture, n) = (self.seen(), self.in_picture(), self.in_patch());
+        let out = Shared::new(out);
+        for_each(all / n, work, |patch| {
+            for i in patch * n..(patch + 1) * n {
+                // SAFETY: cells are disjoint.
+                f(i / picture * picture, &seen[i % picture], unsafe { out.part(i * numbers, numbers) });
+            }
+        });
+    }
+
     /// Beside each cell's `width` numbers those of its neighbours, row by row: `AROUND * width` a cell, zeros beyond the picture.
     ///
     /// # Panics
     /// When lengths do not fit.
     pub fn around(&self, width: usize, cells: &[f32], out: &mut [f32]) {
         let all = self.check(width, cells, out);
-        let (seen, picture) = (self.seen(), self.in_picture());
-        let out = Shared::new(out);
-        for_each(all / self.in_patch(), all * AROUND * width, |patch| {
-            for i in patch * self.in_patch()..(patch + 1) * self.in_patch() {
-                // SAFETY: cells are disjoint.
-                let row = unsafe { out.part(i * AROUND * width, AROUND * width) };
-                let first = i / picture * picture;
-                for (slot, place) in row.chunks_exact_mut(width).zip(seen[i % picture]) {
-                    match place {
-                        Some(place) => {
-                            let at = (first + place) * width;
-                            slot.copy_from_slice(&cells[at..at + width]);
-                        }
-                        None => slot.fill(0.0),
+        self.each(all, AROUND * width, all * AROUND * width, out, |first, seen, row| {
+            for (slot, place) in row.chunks_exact_mut(width).zip(seen) {
+                match place {
+                    Some(place) => {
+                        let at = (first + place) * width;
+                        slot.copy_from_slice(&cells[at..at + width]);
                     }
+                    None => slot.fill(0.0),
                 }
             }
         });
@@ -152,22 +165,13 @@ impl Cells {
     /// When lengths do not fit.
     pub fn around_backward(&self, width: usize, dout: &[f32], dcells: &mut [f32]) {
         let all = self.check(width, dcells, dout);
-        let (seen, picture) = (self.seen(), self.in_picture());
-        let out = Shared::new(dcells);
-        for_each(all / self.in_patch(), all * AROUND * width, |patch| {
-            for i in patch * self.in_patch()..(patch + 1) * self.in_patch() {
-                // SAFETY: cells are disjoint.
-                let sum = unsafe { out.part(i * width, width) };
-                sum.fill(0.0);
-                let first = i / picture * picture;
-                // Who is seen at one place sees back at the opposite one.
-                for (k, place) in seen[i % picture].iter().enumerate() {
-                    if let Some(place) = place {
-                        let at = ((first + place) * AROUND + AROUND - 1 - k) * width;
-                        for (s, d) in sum.iter_mut().zip(&dout[at..at + width]) {
-                            *s += d;
-                        }
-                    }
+        self.each(all, width, all * AROUND * width, dcells, |first, seen, sum| {
+            sum.fill(0.0);
+            // Who is seen at one place sees back at the opposite one.
+            for (k, place) in seen.iter().enumerate() {
+                if let Some(place) = place {
+                    let at = ((first + place) * AROUND + AROUND - 1 - k) * width;
+                    sum.iter_mut().zip(&dout[at..at + width]).for_each(|(s, d)| *s += d);
                 }
             }
         });
