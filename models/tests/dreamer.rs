@@ -8,6 +8,9 @@ use forerun_models::dreamer::{
 };
 use forerun_models::nn::Params;
 use forerun_models::optim::{Gradients, Settings, Stepper};
+use forerun_models::policy::{
+    self, Config as PolicyConfig, Draw, Kind, Look, Network as PolicyNetwork, Policy, Scaling, Seen,
+};
 use forerun_models::random::Random;
 use forerun_models::{Channel, ChannelMode, Contract, Frame, FrameSpec};
 
@@ -311,8 +314,7 @@ fn a_known_state_goes_on_from_where_it_stands() {
     let config = Config::micro();
     let mut params = Params::new(7, &Device::Cpu);
     let network = Network::new(&config, &mut params, &Device::Cpu).unwrap();
-    let contract = Contract { state: contract(&config).actions, ..contract(&config) };
-    let model = Dreamer::from_parts(contract, network, String::new(), 0);
+    let model = Dreamer::from_parts(with_state(&config), network, String::new(), 0);
     let start = |state: f32| Stream {
         history: vec![HistoryFrame { frame: draw(8), state: Some(vec![state]), action: None }],
         ..stream(1, 8)
@@ -323,6 +325,82 @@ fn a_known_state_goes_on_from_where_it_stands() {
         assert!((made[0].state[0] - 2.5).abs() < 1e-5, "{}", made[0].state[0]);
         assert!((made[1].state[0] - 2.5).abs() > 1e-3);
     }
+}
+
+/// A policy of fresh weights in the model's folder: what it does is nothing learnt, but it is what it does.
+fn put_intent(model: &std::path::Path, change: impl Fn(&mut Contract)) -> Policy {
+    let base = PolicyConfig::by_name("micro", Kind::Direct).unwrap();
+    let config = PolicyConfig {
+        looks: vec![Look::Now, Look::Start],
+        scaling: Scaling::unit(1, 1, base.chunk),
+        ..base
+    };
+    let mut params = Params::new(11, &Device::Cpu);
+    PolicyNetwork::new(&config, &mut params, &Device::Cpu).unwrap();
+    let weights: Vec<_> = params.iter().map(|(name, t)| (name.to_owned(), t.clone())).collect();
+    let mut contract = with_state(&Config::micro());
+    contract.family = policy::FAMILY.into();
+    change(&mut contract);
+    let folder = model.join("intent");
+    policy::save_folder(&folder, &contract, &config, &weights).unwrap();
+    Policy::load(&folder, &Device::Cpu).unwrap()
+}
+
+fn with_state(config: &Config) -> Contract {
+    Contract { state: contract(config).actions, ..contract(config) }
+}
+
+#[test]
+fn words_are_led_by_the_policy_in_the_folder() {
+    let (config, _, stepper, _) = train(2);
+    let dir = tempfile::tempdir().unwrap();
+    save_folder(dir.path(), &with_state(&config), &config, &stepper.averages().unwrap()).unwrap();
+    let load = || Dreamer::load(dir.path(), &Device::Cpu);
+    let start = |words: Option<&str>, state: Option<f32>| Stream {
+        seed: 3,
+        prompt: words.map(Into::into),
+        history: vec![HistoryFrame { frame: draw(8), state: state.map(|s| vec![s]), action: None }],
+    };
+    let go = |model: &Dreamer, streams: Vec<Stream>, steps: usize| {
+        let free = vec![None; streams.len()];
+        let mut rollout = model.start(streams, 1).unwrap();
+        (0..steps).map(|_| rollout.step(&free).unwrap()).collect::<Vec<_>>()
+    };
+    let words = Some("slide the square");
+    let cases = || vec![start(words, Some(0.5)), start(None, Some(0.5)), start(words, None)];
+    let without = go(&load().unwrap(), cases(), 2);
+
+    let policy = put_intent(dir.path(), |_| ());
+    let model = load().unwrap();
+    let led = go(&model, cases(), 2);
+    let frame = draw(8);
+    let seen =
+        Seen { now: &frame, before: None, start: Some(&frame), goal: None, state: &[0.5], prompt: words };
+    let plan = policy.plan(&[seen], &[vec![Draw::MEAN]]).unwrap().remove(0).remove(0);
+    for (made, meant) in led.iter().zip(&plan) {
+        assert_eq!(made[0].action, [meant[0].clamp(-4.0, 4.0)]);
+    }
+    assert_ne!(led[0][0].action, without[0][0].action);
+    // Nobody leads without words, and nobody can where it is not known how the robot stands, before a frame has said so.
+    assert_eq!(led[0][1].action, without[0][1].action);
+    assert_eq!(led[0][2].action, without[0][2].action);
+    assert_ne!(led[1][2].action, without[1][2].action);
+    // The picture is that of the action.
+    let mut driven = model.start(vec![start(words, Some(0.5))], 1).unwrap();
+    let driven = driven.step(&[Some(led[0][0].action.clone())]).unwrap();
+    let alone = go(&model, vec![start(words, Some(0.5))], 1);
+    assert_eq!(driven[0].frame, alone[0][0].frame);
+
+    // Another robot's policy, and one that is broken, are no policies of this model.
+    let refused = |change: &dyn Fn(&mut Contract)| {
+        put_intent(dir.path(), change);
+        load().err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    assert!(refused(&|c| c.actions[0].unit = "deg".into()).contains("other names"));
+    assert!(refused(&|c| c.text = false).contains("words"));
+    assert!(refused(&|c| c.frame.rate_hz = 30.0).contains("30"));
+    std::fs::write(dir.path().join("intent/model.safetensors"), "no").unwrap();
+    assert!(load().is_err());
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! The loop between a place and a mind, the same in physics, imagination and on a robot.
 //!
-//! Every `every` steps the mind is asked for a chunk of the present observation. Chunks overlap; at each step the agent
-//! takes the weighted mean of what all living chunks say about that step, newer ones weighing more (a form of the
-//! temporal ensembling of Zhao et al. 2023, <https://arxiv.org/abs/2304.13705>): no jump when a new chunk comes in. A
-//! chunk can be made to count only `delay` steps after its observation, as it is on a robot whose policy takes its time.
+//! Every `every` steps the mind is asked for a chunk of the present observation. Chunks overlap, and are blended into one action a
+//! step ([`Overlap`]). A chunk can be made to count only `delay` steps after its observation, as it is on a robot whose policy
+//! takes its time.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use forerun_models::policy::Chunk;
+use forerun_models::policy::Overlap;
 use serde::{Deserialize, Serialize};
 
 use super::align::Columns;
@@ -77,23 +76,17 @@ impl Latency {
     }
 }
 
-struct Living {
-    /// Step of its observation.
-    born: usize,
-    rows: Chunk,
-}
-
 /// An agent in one episode.
 pub struct Agent<'a> {
     mind: Box<dyn Mind + 'a>,
     settings: AgentSettings,
     actions: Columns,
     state: Columns,
-    living: VecDeque<Living>,
+    plans: Overlap,
     history: VecDeque<HistoryFrame>,
     start: Option<Frame>,
     step: usize,
-    plans: u64,
+    planned: u64,
     /// How long the plans took.
     pub latency: Latency,
 }
@@ -129,11 +122,11 @@ impl<'a> Agent<'a> {
             settings,
             actions,
             state,
-            living: VecDeque::new(),
+            plans: Overlap::default(),
             history: VecDeque::new(),
             start: None,
             step: 0,
-            plans: 0,
+            planned: 0,
             latency: Latency::default(),
         })
     }
@@ -165,7 +158,9 @@ impl<'a> Agent<'a> {
         if self.step % self.settings.every == 0 {
             self.plan(&start, prompt)?;
         }
-        let action = self.blend();
+        let AgentSettings { keep, delay, .. } = self.settings;
+        let said = self.plans.at(self.step, keep, delay);
+        let action = said.unwrap_or_else(|| vec![f32::NAN; self.mind.contract().actions.len()]);
         if let Some(last) = self.history.back_mut() {
             last.action = Some(action.clone());
         }
@@ -186,30 +181,11 @@ impl<'a> Agent<'a> {
             history,
         };
         let began = Instant::now();
-        let rows = self.mind.chunk(&moment, self.plans)?;
+        let rows = self.mind.chunk(&moment, self.planned)?;
         self.latency.note(began.elapsed().as_secs_f64() * 1e3);
-        self.plans += 1;
-        self.living.push_front(Living { born: self.step, rows });
+        self.planned += 1;
+        self.plans.add(self.step, rows);
         Ok(())
-    }
-
-    /// What the living chunks say about this step, newer ones weighing more.
-    fn blend(&mut self) -> Vec<f32> {
-        let (step, delay) = (self.step, self.settings.delay);
-        self.living.retain(|chunk| step < chunk.born + chunk.rows.len());
-        let channels = self.mind.contract().actions.len();
-        let mut sum = vec![0.0_f32; channels];
-        let (mut all, mut weight) = (0.0_f32, 1.0_f32);
-        for chunk in self.living.iter().filter(|chunk| step >= chunk.born + delay) {
-            let Some(row) = chunk.rows.get(step - chunk.born) else { continue };
-            sum.iter_mut().zip(row).for_each(|(s, v)| *s += v * weight);
-            all += weight;
-            weight *= self.settings.keep;
-            if weight <= 0.0 {
-                break;
-            }
-        }
-        sum.iter().map(|s| if all > 0.0 { s / all } else { f32::NAN }).collect()
     }
 }
 
@@ -219,6 +195,7 @@ mod tests {
     use super::super::place::Verdict;
     use super::*;
     use crate::train::channel_of;
+    use forerun_models::policy::Chunk;
     use forerun_models::{Channel, Contract, FrameSpec};
 
     /// Says in every chunk `100 * plan + step of the chunk`.

@@ -332,6 +332,7 @@ pub fn config_of(settings: &TrainSettings, folder: &Path, resume: bool) -> Resul
         let config = Config {
             harmonics: settings.harmonics.unwrap_or(config.harmonics),
             refiner: settings.refiner.unwrap_or(config.refiner),
+            window: settings.window.unwrap_or(config.window),
             ..config
         };
         return match config.problem() {
@@ -367,8 +368,9 @@ mod tests {
         std::fs::write(dir.path().join("config.json"), "{").unwrap();
         assert!(config_of("tiny", dir.path(), true).is_err());
         assert!(config_of("huge", dir.path(), false).is_err());
-        let finer = TrainSettings { harmonics: Some(7), refiner: Some(48), ..settings("tiny") };
-        let wanted = Config { harmonics: 7, refiner: 48, ..tiny };
+        let finer =
+            TrainSettings { harmonics: Some(7), refiner: Some(48), window: Some(24), ..settings("tiny") };
+        let wanted = Config { harmonics: 7, refiner: 48, window: 24, ..tiny };
         assert_eq!(super::config_of(&finer, dir.path(), false).unwrap(), wanted);
         let wild = TrainSettings { refiner: Some(100_000), ..settings("tiny") };
         assert!(super::config_of(&wild, dir.path(), false).is_err());

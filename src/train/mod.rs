@@ -1,6 +1,7 @@
 //! Training a world model: data in memory, micro-batches on worker threads, checkpoints that go on exactly.
 
 mod batch;
+mod borrow;
 pub(crate) mod checkpoint;
 mod episodes;
 mod error;

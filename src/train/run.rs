@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
-use forerun_models::dreamer::adapt::{Weights, with_harmonics};
-use forerun_models::dreamer::words::transplant;
+use forerun_models::dreamer::adapt::with_harmonics;
 use forerun_models::dreamer::{Config, Dreamer, Network, read_folder, save_folder};
 use forerun_models::kernels::precision;
 use forerun_models::nn::Params;
@@ -16,6 +15,7 @@ use forerun_models::{Contract, FrameSpec};
 use serde::Serialize;
 
 use super::batch::{Batch, Learner, batch, precision_of};
+use super::borrow::{Intent, words_of};
 use super::checkpoint::{self, Place};
 use super::judge::decibel;
 use super::load::config_of;
@@ -87,6 +87,8 @@ struct Run<'a> {
     job: &'a TrainJob<'a>,
     config: Config,
     contract: Contract,
+    /// What the model gets to go by words.
+    intent: Option<Intent>,
     network: Network,
     stepper: Stepper,
     settings_text: String,
@@ -134,7 +136,7 @@ fn contract_of(job: &TrainJob<'_>, config: &Config) -> Contract {
             width: config.image_width,
             height: config.image_height,
             rate_hz: job.rate_hz,
-            history: config.window,
+            history: config.history(),
             fit: Default::default(),
         },
         actions: job.library.actions().to_vec(),
@@ -155,20 +157,6 @@ fn begin_with(folder: &Path, config: &Config, params: &mut Params) -> Result<ser
         params.insert(&name, tensor)?;
     }
     Ok(serde_json::json!({ "model_sha256": stored.sha256, "lineage": lineage(folder) }))
-}
-
-/// The text encoder of a policy or model folder, for a network of this configuration.
-fn words_of(folder: &Path, config: &Config) -> Result<Weights, TrainError> {
-    let wrong = |reason: String| {
-        let folder = folder.display();
-        TrainError::Data(format!(
-            "{folder} cannot give its text encoder: {reason}; choose another `words_from`"
-        ))
-    };
-    let file = folder.join("model.safetensors");
-    let (params, _) = Params::load(&file, &Device::Cpu, false).map_err(|e| wrong(e.to_string()))?;
-    let weights: Weights = params.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
-    transplant(&weights, config).map_err(|e| wrong(e.to_string()))
 }
 
 /// What a model folder says about where it comes from.
@@ -202,12 +190,15 @@ impl<'a> Run<'a> {
             )));
         }
         let mut stepper = Stepper::new(&params, settings.optimiser.clone())?;
+        let contract = contract_of(job, &config);
+        let intent = settings.intent.as_deref().map(|folder| Intent::of(folder, &contract)).transpose()?;
         std::fs::create_dir_all(&job.out)
             .map_err(|source| TrainError::File { path: job.out.clone(), source })?;
         let settings_text = toml::to_string(settings).unwrap_or_default();
         let place = if job.resume { checkpoint::load(&job.out, &mut stepper)? } else { None };
         Ok(Self {
-            contract: contract_of(job, &config),
+            contract,
+            intent,
             config,
             network,
             stepper,
@@ -355,6 +346,9 @@ impl<'a> Run<'a> {
         let place = Place { iteration: self.stepper.iteration, seconds: self.seconds() };
         checkpoint::save(&self.job.out, &self.stepper, place, &self.settings_text)?;
         let weights = self.job.settings.weights.round(self.stepper.averages()?)?;
+        if let Some(intent) = &self.intent {
+            intent.put_into(&self.job.out)?;
+        }
         let sha256 = save_folder(&self.job.out, &self.contract, &self.config, &weights)?;
         let lineage = serde_json::json!({
             "format": 1,
@@ -363,6 +357,7 @@ impl<'a> Run<'a> {
             "iterations": place.iteration,
             "seconds": place.seconds,
             "model_sha256": sha256,
+            "intent_sha256": self.intent.as_ref().map(Intent::sha256),
             "datasets": self.job.data_sha256,
             "episodes": self.job.library.len(),
             "frames": self.job.library.frames(),

@@ -40,9 +40,15 @@ pub struct TrainSettings {
     /// Width of the layers that put right what is drawn anew; the size's own unless given (see [`Config::refiner`]). A run
     /// from weights without them may ask for them.
     pub refiner: Option<usize>,
+    /// Steps that temporal attention looks back at, where it is not the size's own number (see [`Config::window`]): what the
+    /// arm hides for longer is forgotten. No weight depends on it.
+    pub window: Option<usize>,
     /// A policy (or model) folder whose text encoder the run begins with. One that learns from pictures only, where words say
     /// little, tends to end as one vector for all prompts; a policy's has to tell them apart.
     pub words_from: Option<PathBuf>,
+    /// A policy folder that says what words ask for where a future is given no numbers; the model gets a copy of it. It must see
+    /// the same pictures and move the same channels. Without one the network's own guess leads such futures.
+    pub intent: Option<PathBuf>,
     /// Seed of weights, order of clips and noise.
     pub seed: u64,
     /// Lengths of clips.
@@ -89,7 +95,9 @@ impl Default for TrainSettings {
             size: "tiny".into(),
             harmonics: None,
             refiner: None,
+            window: None,
             words_from: None,
+            intent: None,
             seed: 1,
             clips: vec![ClipMix { steps: 8, clips: 16, share: 1.0 }],
             micro_frames: 16,

@@ -71,7 +71,7 @@ pub fn start(
     for note in &loaded.notes {
         watch(Stage::Note(note.clone()));
     }
-    let judge = Judge::new(loaded.held_out, JUDGED_WINDOWS, config.window);
+    let judge = Judge::new(loaded.held_out, JUDGED_WINDOWS, config.history());
     let job = TrainJob {
         settings,
         library: &loaded.library,

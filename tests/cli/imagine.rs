@@ -187,6 +187,27 @@ fn from_the_virtual_world_to_a_trained_and_scored_model() {
     let nowhere =
         ["train", "--config", "words.toml", "--dataset", "set", "--out", "not", "--iterations", "1"];
     home.fails(&nowhere, &["words_from"]);
+    // A policy says what words ask for; the model gets it, one of other pictures is refused.
+    let policy = "size = 'micro'\nlooks = ['now']\nheld_out = 1\n";
+    std::fs::write(home.path("policy.toml"), policy).unwrap();
+    let learn = ["policy", "train", "--config", "policy.toml", "--dataset", "set", "--out", "policy"];
+    let learnt = home.run(&[&learn[..], &["--iterations", "1"]].concat());
+    assert_eq!(learnt.status.code(), Some(0), "{}", String::from_utf8_lossy(&learnt.stderr));
+    let led = "name = 'led'\nsize = 'micro'\nheld_out = 1\nintent = 'policy'\n";
+    std::fs::write(home.path("led.toml"), led).unwrap();
+    let lead = home.run(&on("led.toml", "led"));
+    assert_eq!(lead.status.code(), Some(0), "{}", String::from_utf8_lossy(&lead.stderr));
+    let policy = read("policy/lineage.json")["model_sha256"].clone();
+    assert!(policy.is_string());
+    assert_eq!(read("led/lineage.json")["intent_sha256"], policy);
+    assert_eq!(read("led/intent/lineage.json")["model_sha256"], policy);
+    let imagine =
+        ["imagine", "--model", "led", "--frames", "set#0", "--prompt", "push the red cube to the left"];
+    let told = home.run(&[&imagine[..], &["--steps", "2", "--refine", "1", "--out", "told"]].concat());
+    assert_eq!(told.status.code(), Some(0), "{}", String::from_utf8_lossy(&told.stderr));
+    std::fs::write(home.path("wide.toml"), led.replace("'micro'", "'tiny'")).unwrap();
+    let wide = ["train", "--config", "wide.toml", "--dataset", "set", "--out", "not", "--iterations", "1"];
+    home.fails(&wide, &["intent", "32x32", "128x128"]);
     // More harmonics of the channels go on from fewer, fewer do not from more.
     let fine = "name = 'fine'\nsize = 'micro'\nheld_out = 1\nharmonics = 5\n";
     std::fs::write(home.path("fine.toml"), fine).unwrap();

@@ -10,6 +10,9 @@ pub const CONFIG_FORMAT: u32 = 1;
 /// Number of action (and of state) inputs that every network has; unused ones are masked.
 pub const CHANNEL_SLOTS: usize = 32;
 
+/// Most frames of the past that a future starts from: each costs a pass before the first new frame is seen.
+const START_FRAMES: usize = 8;
+
 /// Everything that decides the shapes of the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
@@ -161,6 +164,11 @@ impl Config {
     /// Tokens a frame: patches and registers.
     pub fn tokens(&self) -> usize {
         self.patches() + self.registers
+    }
+
+    /// Frames that a future starts from, the present one included: as many as the window sees, and no more than are made fast.
+    pub fn history(&self) -> usize {
+        self.window.min(START_FRAMES)
     }
 
     /// Numbers a patch: `patch * patch * 3`.

@@ -1,4 +1,4 @@
-//! A model folder: `contract.json`, `config.json`, `model.safetensors`.
+//! A model folder: `contract.json`, `config.json`, `model.safetensors`, and a policy under `intent/` where words have one.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::adapt::Weights;
 use super::config::{CHANNEL_SLOTS, Config};
+use super::intent::Intent;
 use super::network::Network;
 use super::passes::{Accelerator, InCandle, OnCard, Passes};
 use crate::contract::{CONTRACT_FORMAT, Contract};
@@ -78,6 +79,8 @@ pub struct Dreamer {
     parameters: u64,
     /// The same weights on a card that candle does not know; imagining happens there.
     card: Option<Box<dyn OnCard>>,
+    /// What words ask for, where a future is given no numbers.
+    intent: Option<Intent>,
     /// What products of futures round their factors to, where it is not the caller's wish.
     precision: Option<Precision>,
 }
@@ -142,7 +145,15 @@ impl Dreamer {
         }
         let network = Network::new(config, &mut params, device)?;
         let parameters = params.elements() as u64;
-        Ok(Self { contract, network, sha256: String::new(), parameters, card: None, precision: None })
+        Ok(Self {
+            contract,
+            network,
+            sha256: String::new(),
+            parameters,
+            card: None,
+            intent: None,
+            precision: None,
+        })
     }
 
     /// Reads a model folder and checks that contract, configuration and weights belong together.
@@ -223,12 +234,13 @@ impl Dreamer {
             return Err(ModelError::Json { path: weights.clone(), reason });
         }
         let parameters = params.elements() as u64;
-        Ok((Self { contract, network, sha256, parameters, card: None, precision: None }, params))
+        let intent = Intent::load(folder, &contract, device)?;
+        Ok((Self { contract, network, sha256, parameters, card: None, intent, precision: None }, params))
     }
 
     /// A model from parts that are already in memory (a network in training, judged between iterations).
     pub fn from_parts(contract: Contract, network: Network, sha256: String, parameters: u64) -> Self {
-        Self { contract, network, sha256, parameters, card: None, precision: None }
+        Self { contract, network, sha256, parameters, card: None, intent: None, precision: None }
     }
 
     /// What it was trained on.
@@ -239,6 +251,11 @@ impl Dreamer {
     /// The network.
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// What words ask for, where the folder has a policy that knows.
+    pub(super) fn intent(&self) -> Option<&Intent> {
+        self.intent.as_ref()
     }
 
     /// sha256 of `model.safetensors`, lower-case hex.

@@ -5,6 +5,7 @@ mod blur;
 mod config;
 mod folder;
 pub mod heads;
+pub mod intent;
 pub mod lora;
 mod network;
 mod objective;

@@ -23,9 +23,10 @@ use super::words::Words;
 use crate::kernels::Precision;
 use crate::kernels::warp::Warp;
 use crate::nn::Matrix;
+use crate::nn::feed_forward::swiglu_feed_packed;
 use crate::nn::ops::{
     RopeTable, TimeCache, attention_space, attention_time, blend, gate_residual, norm_modulate,
-    rope_axial_2d, rope_table, silu, swiglu, warp,
+    rope_axial_2d, rope_table, silu, warp,
 };
 use crate::nn::params::{Init, Params};
 use crate::nn::stock::mix;
@@ -470,8 +471,8 @@ impl Network {
                 time_layer += 1;
             }
             let h = norm_modulate(&x, &m, 3, 4, EPS)?;
-            let h = swiglu(&block.feed_in.apply(&h, None)?)?;
-            x = gate_residual(&x, &block.feed_out.apply(&h, None)?, &m, 5)?;
+            let h = swiglu_feed_packed(&h, &block.feed_in, &block.feed_out)?;
+            x = gate_residual(&x, &h, &m, 5)?;
         }
 
         let m = self.last_modulation.apply(&mixed, Some(&self.last_modulation_bias))?;

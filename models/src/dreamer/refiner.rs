@@ -9,7 +9,7 @@ use candle_core::{D, Result, Tensor};
 
 use super::config::Config;
 use crate::kernels::Precision;
-use crate::nn::cells::{AROUND, Cells, Way, around, reorder};
+use crate::nn::cells::{AROUND, Cells, Way, convolve, reorder};
 use crate::nn::ops::silu;
 use crate::nn::{Init, Matrix, Params};
 
@@ -74,8 +74,8 @@ impl Refiner {
         let fetched = reorder(fetched, self.shape, Way::Apart, &FETCHED)?;
         let pictures = Tensor::cat(&[&fetched, &reorder(drawn, self.shape, Way::Apart, &DRAWN)?], 2)?;
         let x = silu(&(self.seen.apply(&pictures, Some(&self.seen_bias))? + told)?)?;
-        let x = silu(&self.near.apply(&around(&x, self.shape)?, Some(&self.near_bias))?)?;
-        let change = self.far.apply(&around(&x, self.shape)?, Some(&self.far_bias))?;
+        let x = silu(&convolve(&x, self.shape, &self.near, &self.near_bias)?)?;
+        let change = convolve(&x, self.shape, &self.far, &self.far_bias)?;
         let change = reorder(&change, self.shape, Way::Together, &CHANGED)?;
         let drawn = (drawn + change.narrow(D::Minus1, 0, v + v / 3)?.contiguous()?)?;
         Ok((drawn, change.narrow(D::Minus1, v + v / 3, v)?.contiguous()?))

@@ -3,6 +3,7 @@
 use super::config::CHANNEL_SLOTS;
 use super::folder::{Dreamer, ModelError};
 use super::heads::present;
+use super::intent::Follower;
 use super::network::Condition;
 use super::passes::{Passes, Readings};
 use super::patches::{patchify, unpatchify};
@@ -66,6 +67,8 @@ pub struct Rollout<'a> {
     imagined: u64,
     /// State of the present frames, where it is known.
     states: Vec<Option<Vec<f32>>>,
+    /// Those that a policy leads where they are given no numbers; none without such a policy.
+    followers: Vec<Option<Follower>>,
 }
 
 /// A value on the contract's scale to the network's -1..=1.
@@ -131,6 +134,7 @@ impl Dreamer {
             t: 0,
             imagined: 0,
             states: vec![None; streams.len()],
+            followers: streams.iter().map(|s| self.intent().and_then(|_| Follower::new(s))).collect(),
             streams,
         };
         // The passages inside the history fill the caches, as if those frames had been imagined in one step.
@@ -346,6 +350,11 @@ impl Rollout<'_> {
             }
         }
         self.has_present = true;
+        for (follower, imagined) in self.followers.iter_mut().zip(&out) {
+            if let Some(follower) = follower {
+                follower.reached(&imagined.frame, &imagined.state);
+            }
+        }
         // Where actions drive a future, given ones or its own, the network's reading of the joints goes on where the
         // recorded one ends: it keeps the arm in its place through frames that show little of it.
         for ((state, imagined), action) in self.states.iter_mut().zip(&out).zip(actions) {
@@ -361,9 +370,10 @@ impl Rollout<'_> {
         Ok(out)
     }
 
-    /// What drives the next step of futures that are given no numbers: the action that the network itself takes to be
-    /// meant by the words (or likely, without words), read off in a pass of its own. A mean over all futures would blur; one action
-    /// draws one sharp frame, and the next guess starts from there. `None` where no future is `open` to it.
+    /// What drives the next step of futures that are given no numbers: the action that a policy in the model's folder takes to be
+    /// meant by the words; where there is none, or no words, the one that the network itself takes to be meant (or likely), read
+    /// off in a pass of its own. A mean over all futures would blur; one action draws one sharp frame, and the next guess starts
+    /// from there. `None` where no future is `open` to it.
     fn own_actions(
         &mut self,
         given: &[Option<Vec<f32>>],
@@ -372,6 +382,15 @@ impl Rollout<'_> {
         // A network without a start has no joints to move yet.
         if !self.has_present || !open.contains(&true) {
             return Ok(None);
+        }
+        let meant = match self.model.intent() {
+            Some(intent) => intent.actions(&mut self.followers, open, self.imagined as usize)?,
+            None => vec![None; open.len()],
+        };
+        if open.iter().zip(&meant).all(|(open, meant)| !open || meant.is_some()) {
+            return Ok(Some(
+                given.iter().zip(meant).map(|(given, meant)| meant.or_else(|| given.clone())).collect(),
+            ));
         }
         let drove = self.pass(0.0, 0, given, false)?;
         let heads = self.heads(&drove)?;
@@ -384,10 +403,14 @@ impl Rollout<'_> {
                 .map(|(v, c)| unscaled(*v, c).clamp(c.min, c.max))
                 .collect()
         };
-        let all = given.iter().zip(open).zip(&heads);
+        let all = given.iter().zip(open).zip(meant).zip(&heads);
         Ok(Some(
-            all.map(|((action, open), head)| if *open { Some(guess(head)) } else { action.clone() })
-                .collect(),
+            all.map(|(((action, open), meant), head)| match (open, meant) {
+                (true, Some(meant)) => Some(meant),
+                (true, None) => Some(guess(head)),
+                (false, _) => action.clone(),
+            })
+            .collect(),
         ))
     }
 

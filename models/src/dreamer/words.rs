@@ -4,7 +4,8 @@ use candle_core::{Device, Result, Tensor};
 
 use super::adapt::Weights;
 use super::config::Config;
-use crate::nn::ops::{RopeTable, attention_space, linear, rms_norm, rope_table, swiglu};
+use crate::nn::feed_forward::swiglu_feed;
+use crate::nn::ops::{RopeTable, attention_space, linear, rms_norm, rope_table};
 use crate::nn::params::{Init, Params};
 
 /// Token of an unused place behind the prompt.
@@ -95,8 +96,7 @@ impl Words {
             let h = attention_space(&linear(&h, &layer.qkv, None)?, self.heads, &layer.gains, &self.rope)?;
             x = (x + linear(&h, &layer.attention_out, None)?)?;
             let h = rms_norm(&x, &layer.norm_feed, EPS)?;
-            let h = swiglu(&linear(&h, &layer.feed_in, None)?)?;
-            x = (x + linear(&h, &layer.feed_out, None)?)?;
+            x = (x + swiglu_feed(&h, &layer.feed_in, &layer.feed_out)?)?;
         }
         let x = rms_norm(&x, &self.norm, EPS)?;
         let weights = Tensor::from_vec(weights, (rows, 1, self.bytes), device)?;

@@ -29,6 +29,11 @@ impl Matrix {
         Ok(self.packed.as_ref().map_or(0, Prepacked::bytes))
     }
 
+    /// The weight as it is.
+    pub(super) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
     /// `x [.., K]` times the weight transposed, plus `b [N]`: `[.., N]`. Takes the packed weight when it is packed for the
     /// precision of this thread and nothing is differentiated.
     ///

@@ -5,6 +5,7 @@
 //! choice is made, and where it can be forced.
 
 pub mod cells;
+pub mod feed_forward;
 mod fused;
 pub mod matrix;
 pub mod ops;

@@ -8,11 +8,13 @@
 //! | `scaling` | actions and state to the numbers that the network works with, and back |
 //! | `folder` | a policy folder on disk |
 //! | `plan` | from an observation to chunks of actions |
+//! | `overlap` | chunks that overlap, blended into one action a step |
 
 mod config;
 mod folder;
 mod network;
 mod objective;
+mod overlap;
 mod plan;
 mod scaling;
 
@@ -20,5 +22,6 @@ pub use config::{CONFIG_FORMAT, Config, Kind, Look};
 pub use folder::{FAMILY, Policy, save_folder};
 pub use network::{Encoded, Network};
 pub use objective::{Example, Loss, Recipe, loss};
+pub use overlap::Overlap;
 pub use plan::{Chunk, Draw, Seen};
 pub use scaling::Scaling;

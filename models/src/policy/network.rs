@@ -13,6 +13,7 @@ use candle_core::{D, Device, Result, Tensor};
 
 use super::config::{Config, feed_forward};
 use crate::dreamer::{self, words::Words};
+use crate::nn::feed_forward::swiglu_feed;
 use crate::nn::ops::{
     RopeTable, attention_space, gate_residual, linear, norm_modulate, rope_axial_2d, rope_table, silu, swiglu,
 };
@@ -90,8 +91,7 @@ impl Block {
         let h = attention_space(&linear(&h, &self.qkv, None)?, heads, &self.gains, rope)?;
         let x = gate_residual(x, &linear(&h, &self.out, None)?, &m, 2)?;
         let h = norm_modulate(&x, &m, 3, 4, EPS)?;
-        let h = swiglu(&linear(&h, &self.feed_in, None)?)?;
-        gate_residual(&x, &linear(&h, &self.feed_out, None)?, &m, 5)
+        gate_residual(&x, &swiglu_feed(&h, &self.feed_in, &self.feed_out)?, &m, 5)
     }
 }
 

@@ -181,7 +181,7 @@ pub fn post_train(
     }
     let Loaded { library, held_out, old, prompts, sha256, frames, episodes, .. } = loaded;
     let kept = held_out.len();
-    let history = base.config.window;
+    let history = base.config.history();
     let all = Judge::new(held_out.clone(), FINAL_WINDOWS, history);
     let judge = Judge::new(held_out, settings.windows, history);
     let old = Judge::new(old, OLD_WINDOWS, history);

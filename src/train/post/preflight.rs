@@ -62,9 +62,9 @@ impl Preflight {
         // Value, variable, two moments, average; and per worker the gradients and what the backward pass keeps:
         // about 40 vectors of the token width for each token of each block, for 16 frames.
         let tokens = (16 * config.tokens() * config.layers * config.width * 40 * 4) as u64;
-        // The refiner's two neighbourhoods with their gradients, and some of its vectors, for each cell of those frames.
+        // A neighbourhood of the refiner with its gradient, and some of its vectors, for each cell of those frames.
         let cells = refiner::cells(config).map_or(0, |cells| cells.in_picture() * 16);
-        let cells = (cells * (4 * AROUND + 16) * config.refiner * 4) as u64;
+        let cells = (cells * (2 * AROUND + 16) * config.refiner * 4) as u64;
         let memory_needed = pictures + numbers * 4 * 6 + workers as u64 * (numbers * 4 + tokens + cells);
         // The checkpoint, the model, and the best ones.
         let disk_needed = numbers * 4 * (4 + 1 + 4) + (32 << 20);
