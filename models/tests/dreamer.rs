@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use candle_core::{Device, Tensor};
+use forerun_models::dreamer::intent::VARIETY;
 use forerun_models::dreamer::{
     CHANNEL_SLOTS, Clip, Config, Dreamer, HistoryFrame, Network, Recipe, Stream, WeightFormat, loss, patches,
     save_folder,
@@ -376,7 +377,10 @@ fn words_are_led_by_the_policy_in_the_folder() {
     let frame = draw(8);
     let seen =
         Seen { now: &frame, before: None, start: Some(&frame), goal: None, state: &[0.5], prompt: words };
-    let plan = policy.plan(&[seen], &[vec![Draw::MEAN]]).unwrap().remove(0).remove(0);
+    let drawn = |seed: u64| Draw { seed, number: 0, temperature: VARIETY };
+    let mut plans = policy.plan(&[seen], &[vec![drawn(3), drawn(4)]]).unwrap().remove(0);
+    let (other, plan) = (plans.remove(1), plans.remove(0));
+    assert_ne!(other, plan);
     for (made, meant) in led.iter().zip(&plan) {
         assert_eq!(made[0].action, [meant[0].clamp(-4.0, 4.0)]);
     }

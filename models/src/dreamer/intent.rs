@@ -19,6 +19,8 @@ pub const FOLDER: &str = "intent";
 /// Steps from one plan to the next, and the weight of a plan against the next newer one: as an agent has them unless told.
 const EVERY: usize = 3;
 const KEEP: f32 = 0.5;
+/// How far futures of different seeds differ in what they do: 0 = all do the mean, 1 = as demonstrators differ.
+pub const VARIETY: f32 = 1.0;
 
 /// A policy that knows what is meant.
 pub(super) struct Intent {
@@ -90,7 +92,13 @@ impl Intent {
             })
             .collect();
         let seen: Vec<Seen<'_>> = due.iter().filter_map(|i| followers.get(*i)?.as_ref()?.seen()).collect();
-        let plans = self.policy.plan(&seen, &vec![vec![Draw::MEAN]; seen.len()])?;
+        // One draw for all plans of a future: it stays of one mind.
+        let draws: Vec<Vec<Draw>> = due
+            .iter()
+            .filter_map(|i| followers.get(*i)?.as_ref())
+            .map(|follower| vec![Draw { seed: follower.seed, number: 0, temperature: VARIETY }])
+            .collect();
+        let plans = self.policy.plan(&seen, &draws)?;
         for (i, plan) in due.iter().zip(plans) {
             if let (Some(Some(follower)), Some(chunk)) = (followers.get_mut(*i), plan.into_iter().next()) {
                 follower.plans.add(step, chunk);
@@ -107,6 +115,7 @@ impl Intent {
 
 /// One future that goes by words.
 pub(super) struct Follower {
+    seed: u64,
     prompt: String,
     start: Frame,
     now: Frame,
@@ -120,7 +129,8 @@ impl Follower {
         let prompt = stream.prompt.clone().filter(|words| !words.trim().is_empty())?;
         let last = stream.history.last()?;
         let (start, now) = (last.frame.clone(), last.frame.clone());
-        Some(Self { prompt, start, now, state: whole(last.state.as_deref()), plans: Overlap::default() })
+        let state = whole(last.state.as_deref());
+        Some(Self { seed: stream.seed, prompt, start, now, state, plans: Overlap::default() })
     }
 
     /// The future has reached this frame, in which the robot stands like this.
