@@ -35,7 +35,7 @@ pub struct AgentSettings {
 
 impl Default for AgentSettings {
     fn default() -> Self {
-        Self { every: 3, keep: 0.5, delay: 0 }
+        Self { every: Overlap::EVERY, keep: Overlap::KEEP, delay: 0 }
     }
 }
 

@@ -16,9 +16,6 @@ use crate::policy::{Draw, Kind, Overlap, Policy, Seen};
 
 /// The folder inside a model's.
 pub const FOLDER: &str = "intent";
-/// Steps from one plan to the next, and the weight of a plan against the next newer one: as an agent has them unless told.
-const EVERY: usize = 3;
-const KEEP: f32 = 0.5;
 /// How far futures of different seeds differ in what they do: 0 = all do the mean, 1 = as demonstrators differ.
 pub const VARIETY: f32 = 1.0;
 
@@ -91,13 +88,11 @@ impl Intent {
                 follower.as_ref().is_some_and(|f| *open && f.is_due(step)).then_some(i)
             })
             .collect();
-        let seen: Vec<Seen<'_>> = due.iter().filter_map(|i| followers.get(*i)?.as_ref()?.seen()).collect();
-        // One draw for all plans of a future: it stays of one mind.
-        let draws: Vec<Vec<Draw>> = due
-            .iter()
-            .filter_map(|i| followers.get(*i)?.as_ref())
-            .map(|follower| vec![Draw { seed: follower.seed, number: 0, temperature: VARIETY }])
-            .collect();
+        let shown = due.iter().filter_map(|i| {
+            let follower = followers.get(*i)?.as_ref()?;
+            Some((follower.seen()?, vec![follower.draw()]))
+        });
+        let (seen, draws): (Vec<Seen<'_>>, Vec<Vec<Draw>>) = shown.unzip();
         let plans = self.policy.plan(&seen, &draws)?;
         for (i, plan) in due.iter().zip(plans) {
             if let (Some(Some(follower)), Some(chunk)) = (followers.get_mut(*i), plan.into_iter().next()) {
@@ -108,7 +103,9 @@ impl Intent {
         let clamped = |row: Vec<f32>| row.iter().zip(channels).map(|(v, c)| v.clamp(c.min, c.max)).collect();
         let all = followers.iter_mut().zip(open);
         Ok(all
-            .map(|(follower, open)| follower.as_mut().filter(|_| *open)?.plans.at(step, KEEP, 0).map(clamped))
+            .map(|(follower, open)| {
+                follower.as_mut().filter(|_| *open)?.plans.at(step, Overlap::KEEP, 0).map(clamped)
+            })
             .collect())
     }
 }
@@ -140,7 +137,12 @@ impl Follower {
     }
 
     fn is_due(&self, step: usize) -> bool {
-        self.state.is_some() && self.plans.newest().is_none_or(|born| step >= born + EVERY)
+        self.state.is_some() && self.plans.newest().is_none_or(|born| step >= born + Overlap::EVERY)
+    }
+
+    /// One draw for all plans of a future: it stays of one mind.
+    fn draw(&self) -> Draw {
+        Draw { seed: self.seed, number: 0, temperature: VARIETY }
     }
 
     fn seen(&self) -> Option<Seen<'_>> {

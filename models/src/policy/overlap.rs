@@ -21,6 +21,11 @@ pub struct Overlap {
 }
 
 impl Overlap {
+    /// Steps from one chunk to the next, unless told otherwise.
+    pub const EVERY: usize = 3;
+    /// Weight of a chunk against the next newer one, unless told otherwise.
+    pub const KEEP: f32 = 0.5;
+
     /// A chunk that answers the observation of step `born`: its row `k` is for step `born + k`.
     pub fn add(&mut self, born: usize, rows: Chunk) {
         self.living.push_front(Living { born, rows });
