@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use forerun_models::Contract;
+use forerun_models::contract::CONTRACT_FILE;
 use forerun_models::dreamer::adapt::Weights;
 use forerun_models::dreamer::words::transplant;
 use forerun_models::dreamer::{Config, intent};
@@ -27,9 +28,8 @@ pub(super) fn words_of(folder: &Path, config: &Config) -> Result<Weights, TrainE
     transplant(&weights, config).map_err(|e| wrong(e.to_string()))
 }
 
-/// Files of a policy folder that say what it is and where it comes from; without the first ones it is none, so the contract
-/// comes last.
-const FILES: [&str; 4] = ["model.safetensors", "config.json", "lineage.json", "contract.json"];
+/// Files of a policy folder that say what it is and where it comes from. Without a contract it is none, so that comes last.
+const FILES: [&str; 4] = ["model.safetensors", "config.json", "lineage.json", CONTRACT_FILE];
 
 /// A policy that says what is meant by words, to be put into a model's folder.
 pub(super) struct Intent {
@@ -63,7 +63,9 @@ impl Intent {
             let path = path.to_path_buf();
             move |source| TrainError::File { path, source }
         };
-        if fsx::sha256_file(&to.join(FILES[0])).is_ok_and(|found| found == self.sha256) {
+        // A copy that was cut short has no contract yet.
+        let whole = to.join(CONTRACT_FILE).exists();
+        if whole && fsx::sha256_file(&to.join(FILES[0])).is_ok_and(|found| found == self.sha256) {
             return Ok(());
         }
         std::fs::create_dir_all(&to).map_err(at(&to))?;
