@@ -260,10 +260,15 @@ fn a_future_does_not_depend_on_its_neighbours_and_seeds_differ() {
         out
     };
     let alone = run(vec![stream(5, 8)]);
-    let together = run(vec![stream(4, 3), stream(5, 8), stream(6, 8), stream(7, 15), stream(8, 1)]);
-    for (a, b) in alone.iter().zip(&together) {
-        assert_eq!(a[0].frame, b[1].frame);
-        assert_ne!(b[1].frame, b[2].frame);
+    let all = || vec![stream(4, 3), stream(5, 8), stream(6, 8), stream(7, 15), stream(8, 1)];
+    // However many threads share them out.
+    for threads in [1, 2, 3, 8] {
+        let together = forerun_models::kernels::threads::with(threads, || run(all()));
+        for (a, b) in alone.iter().zip(&together) {
+            assert_eq!(a[0].frame, b[1].frame, "{threads} threads");
+            assert_eq!((a[0].state.len(), b.len()), (b[1].state.len(), 5));
+            assert_ne!(b[1].frame, b[2].frame);
+        }
     }
 }
 

@@ -17,6 +17,9 @@ const HEAD_FRAMES: u32 = 2;
 const YES: f32 = 0.5;
 /// Frames in a row that the thing must be seen where it should be: places are read off a little differently each time.
 const PLACE_FRAMES: u32 = 3;
+/// Where a push begins: the gripper's way behind the middle of a thing, metres (the scripted expert's: half the thing and some
+/// two centimetres).
+const BEHIND: f32 = 0.04;
 /// Most that a thing may seem to move between two frames while it counts as resting, metres.
 const RESTS: f32 = 0.01;
 
@@ -43,11 +46,12 @@ impl Push {
         there.then(|| V3 { x: reading(imagined, &of("x")), y: reading(imagined, &of("y")), z: 0.0 })
     }
 
-    /// Distance from the gripper to the thing, metres.
+    /// Distance on the table from the gripper to where this push begins, metres. The thing itself would be no measure: a
+    /// gripper that touches it from the wrong side is near it, too.
     pub fn reach(&self, imagined: &Imagined) -> Option<f32> {
-        let thing = self.place(imagined)?;
+        let begins = self.place(imagined)? - self.way * BEHIND;
         let gripper = V3 { x: reading(imagined, "gripper.x"), y: reading(imagined, "gripper.y"), z: 0.0 };
-        Some((thing - gripper).len())
+        Some((begins - gripper).len())
     }
 
     /// How far a thing that was at `from` and is at `to` is along the asked way, and whether it is far enough, but for
@@ -162,6 +166,19 @@ mod tests {
             let verdict = other.note(&seen(end, 1.0)).unwrap();
             assert_eq!(verdict, Verdict { success: false, progress: 0.0 });
         }
+    }
+
+    #[test]
+    fn a_gripper_is_near_when_it_is_behind_the_thing() {
+        let push = Push::asked("push the red cube to the left").unwrap();
+        let thing = V3 { x: 0.2, y: 0.0, z: 0.0 };
+        let with = |gripper: V3| {
+            let mut imagined = seen(thing, 1.0);
+            imagined.reading.extend([("gripper.x".into(), gripper.x), ("gripper.y".into(), gripper.y)]);
+            push.reach(&imagined).unwrap()
+        };
+        assert!(with(thing - push.way * BEHIND) < 1e-5);
+        assert!((with(thing + push.way * BEHIND) - 2.0 * BEHIND).abs() < 1e-5);
     }
 
     #[test]

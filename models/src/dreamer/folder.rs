@@ -202,7 +202,7 @@ impl Dreamer {
     pub(super) fn passes(&self, text: Tensor, futures: usize) -> Result<Box<dyn Passes + '_>, ModelError> {
         match &self.card {
             Some(card) => card.start(&self.network, text, futures),
-            None => Ok(Box::new(InCandle::new(&self.network, text, futures, self.precision))),
+            None => Ok(Box::new(InCandle::new(&self.network, text, futures, self.precision)?)),
         }
     }
 

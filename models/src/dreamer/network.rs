@@ -71,6 +71,29 @@ pub struct Condition {
     pub embodiment: Vec<u32>,
 }
 
+impl Condition {
+    /// The same for `clips` of its clips of one step, from number `first` on; what is not there stays away.
+    #[must_use]
+    pub fn part(&self, first: usize, clips: usize) -> Self {
+        fn of<T: Copy>(values: &[T], first: usize, clips: usize, each: usize) -> Vec<T> {
+            values.iter().skip(first * each).take(clips * each).copied().collect()
+        }
+        let slots = |values: &[f32]| of(values, first, clips, CHANNEL_SLOTS);
+        let one = |values: &[f32]| of(values, first, clips, 1);
+        Self {
+            target_level: one(&self.target_level),
+            context_noise: one(&self.context_noise),
+            step_size: of(&self.step_size, first, clips, 1),
+            action: slots(&self.action),
+            action_mask: slots(&self.action_mask),
+            state: slots(&self.state),
+            state_mask: slots(&self.state_mask),
+            has_context: one(&self.has_context),
+            embodiment: of(&self.embodiment, first, clips, 1),
+        }
+    }
+}
+
 /// What the network says about a batch.
 pub struct Output {
     /// Predicted clean targets `[B*T, P, V]`, -1 to 1 (not clamped).

@@ -2,7 +2,7 @@
 //!
 //! Pictures stay where the weights are; only what a rollout asks for comes back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Tensor};
 
@@ -11,6 +11,7 @@ use super::config::Config;
 use super::folder::ModelError;
 use super::network::{Condition, Network, Time};
 use crate::kernels::precision::{self, Precision};
+use crate::kernels::threads;
 use crate::nn::TimeCache;
 
 /// Head outputs as plain numbers, a row a future.
@@ -117,17 +118,40 @@ pub trait OnCard: Send + Sync {
     ) -> Result<Box<dyn Passes + 'a>, ModelError>;
 }
 
+/// Most futures that one thread takes through the network together: their activations fit into its second-level cache.
+const TOGETHER: usize = 4;
+
 /// Passes of a network that candle runs, on whatever device its weights are.
+///
+/// On the processor a batch is cut into groups of futures, and each thread takes whole groups from the first layer to the
+/// last: that shares out better than every product by itself, which ends with threads that wait for each other. A lone group
+/// has all threads in its products.
 pub(super) struct InCandle<'a> {
     network: &'a Network,
-    text: Tensor,
-    futures: usize,
-    caches: Vec<TimeCache>,
+    groups: Vec<Group>,
     present: Vec<f32>,
     noisy: Vec<f32>,
     frames: Vec<f32>,
-    said: Option<HeadOutputs>,
     precision: Option<Precision>,
+}
+
+/// Futures that go through the network together.
+struct Group {
+    first: usize,
+    futures: usize,
+    text: Tensor,
+    caches: Vec<TimeCache>,
+    said: Option<HeadOutputs>,
+}
+
+/// Sizes of the groups that `futures` futures are cut into for `threads` threads: as equal as they can be.
+fn groups(futures: usize, threads: usize) -> Vec<usize> {
+    // Where there are more threads than futures, the rest of them would have nothing to do.
+    let number = match futures < threads {
+        true => 1,
+        false => futures.div_ceil(TOGETHER).next_multiple_of(threads.max(1)).clamp(1, futures.max(1)),
+    };
+    (0..number).map(|i| (i + 1) * futures / number - i * futures / number).collect()
 }
 
 impl<'a> InCandle<'a> {
@@ -136,10 +160,44 @@ impl<'a> InCandle<'a> {
         text: Tensor,
         futures: usize,
         precision: Option<Precision>,
-    ) -> Self {
+    ) -> Result<Self, ModelError> {
+        let sizes = match network.device().is_cpu() {
+            true => groups(futures, threads::current()),
+            false => vec![futures],
+        };
+        let mut first = 0;
+        let mut groups = Vec::with_capacity(sizes.len());
+        for futures in sizes {
+            let text = text.narrow(0, first, futures)?.contiguous()?;
+            groups.push(Group { first, futures, text, caches: network.caches(), said: None });
+            first += futures;
+        }
         let (present, noisy, frames) = Default::default();
-        let (caches, said) = (network.caches(), None);
-        Self { caches, network, text, futures, present, noisy, frames, said, precision }
+        Ok(Self { network, groups, present, noisy, frames, precision })
+    }
+}
+
+impl Group {
+    /// The frames that its futures come to, from its parts of `present` (none: there is nothing yet) and `noisy`.
+    fn predict(
+        &mut self,
+        network: &Network,
+        [present, noisy]: [Option<&[f32]>; 2],
+        condition: &Condition,
+        step: usize,
+        commit: bool,
+    ) -> candle_core::Result<Vec<f32>> {
+        let (config, device) = (network.config(), network.device());
+        let shape = (self.futures, config.patches(), config.patch_values());
+        let of = |numbers: Option<&[f32]>| match numbers {
+            Some(numbers) => Tensor::from_slice(numbers, shape, device),
+            None => Tensor::zeros(shape, DType::F32, device),
+        };
+        let time = Time::Step { caches: &mut self.caches, t: step, commit };
+        let (present, noisy) = (of(present)?, of(noisy)?);
+        let output = network.forward(self.futures, &present, &noisy, condition, &self.text, time)?;
+        self.said = Some(HeadOutputs { heads: output.heads, relative: output.relative });
+        output.frames.flatten_all()?.to_vec1()
     }
 }
 
@@ -157,26 +215,43 @@ impl Passes for InCandle<'_> {
     }
 
     fn predict(&mut self, condition: &Condition, step: usize, commit: bool) -> Result<(), ModelError> {
-        let (config, device) = (self.network.config(), self.network.device());
-        let shape = (self.futures, config.patches(), config.patch_values());
-        let present = if self.present.len() == self.noisy.len() {
-            Tensor::from_slice(&self.present, shape, device)?
-        } else {
-            Tensor::zeros(shape, DType::F32, device)?
-        };
-        let noisy = Tensor::from_slice(&self.noisy, shape, device)?;
-        let time = Time::Step { caches: &mut self.caches, t: step, commit };
-        let wish = self.precision.unwrap_or_else(precision::current);
-        let output = precision::with(wish, || {
-            self.network.forward(self.futures, &present, &noisy, condition, &self.text, time)
-        })?;
-        self.frames = output.frames.flatten_all()?.to_vec1()?;
-        self.said = Some(HeadOutputs { heads: output.heads, relative: output.relative });
+        let config = self.network.config();
+        let each = config.patches() * config.patch_values();
+        let all_there = self.present.len() == self.noisy.len();
+        let (network, present, noisy) = (self.network, &self.present, &self.noisy);
+        let jobs: Vec<_> = self.groups.iter_mut().map(|group| Mutex::new((group, None))).collect();
+        precision::with(self.precision.unwrap_or_else(precision::current), || {
+            threads::for_each(jobs.len(), usize::MAX, |i| {
+                let Some(job) = jobs.get(i) else { return };
+                let mut job = job.lock().unwrap_or_else(|e| e.into_inner());
+                let (group, found) = &mut *job;
+                let range = group.first * each..(group.first + group.futures) * each;
+                let pictures =
+                    [Some(present).filter(|_| all_there), Some(noisy)].map(|of| of?.get(range.clone()));
+                let condition = condition.part(group.first, group.futures);
+                *found = Some(group.predict(network, pictures, &condition, step, commit));
+            });
+        });
+        self.frames.clear();
+        for job in jobs {
+            let (_, found) = job.into_inner().unwrap_or_else(|e| e.into_inner());
+            if let Some(frames) = found {
+                self.frames.extend(frames?);
+            }
+        }
         Ok(())
     }
 
     fn readings(&mut self) -> Result<Readings, ModelError> {
-        self.said.as_ref().map_or_else(|| Ok(Readings::default()), HeadOutputs::to_host)
+        let mut all = Readings::default();
+        for said in self.groups.iter().filter_map(|group| group.said.as_ref()) {
+            let Readings { heads, relative } = said.to_host()?;
+            all.heads.extend(heads);
+            if let Some(relative) = relative {
+                all.relative.get_or_insert_default().extend(relative);
+            }
+        }
+        Ok(all)
     }
 
     fn approach(&mut self, share: f32) -> Result<(), ModelError> {
@@ -194,5 +269,24 @@ impl Passes for InCandle<'_> {
         self.present.clear();
         self.present.extend(self.frames.iter().map(|v| v.clamp(-1.0, 1.0)));
         Ok(self.present.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_share_futures_out_evenly() {
+        assert_eq!(groups(1, 2), [1]);
+        assert_eq!(groups(8, 2), [4, 4]);
+        assert_eq!(groups(8, 1), [4, 4]);
+        assert_eq!(groups(3, 2), [1, 2]);
+        assert_eq!(groups(9, 2), [2, 2, 2, 3]);
+        assert_eq!(groups(8, 16), [8]);
+        assert_eq!(groups(16, 16), [1; 16]);
+        for (futures, threads) in [(5, 3), (64, 7), (100, 2)] {
+            assert_eq!(groups(futures, threads).iter().sum::<usize>(), futures);
+        }
     }
 }

@@ -544,35 +544,34 @@ fn step_body<const FMA: bool>(
     k: &mut [f32],
     v: &mut [f32],
 ) {
-    let (d, hd) = (h.d(), h.hd);
+    let (d, hd, heads) = (h.d(), h.hd, h.heads);
     let (gq, gk) = gains.split_at(hd);
-    let mut q = vec![0.0; hd];
-    let mut p = vec![0.0; past.len() + 1];
-    out.fill(0.0);
-    let rows = qkv.chunks_exact(3 * d).zip(out.chunks_exact_mut(d));
-    for (r, (row, out)) in rows.enumerate() {
-        let here = r * d..(r + 1) * d;
-        let (k, v) = (&mut k[here.clone()], &mut v[here.clone()]);
+    let seen = past.len() + 1;
+    let mut q = vec![0.0; out.len()];
+    let mut p = vec![0.0; out.len() / hd * seen];
+    let rows = qkv.chunks_exact(3 * d).zip(q.chunks_exact_mut(d)).zip(k.chunks_exact_mut(d));
+    for (((row, q), k), v) in rows.zip(v.chunks_exact_mut(d)) {
         v.copy_from_slice(&row[2 * d..]);
-        for head in 0..h.heads {
+        for head in 0..heads {
             let cols = head * hd..(head + 1) * hd;
-            prepare::<FMA>(&row[cols.clone()], gq, turn, h.eps, h.scale(), &mut q);
-            prepare::<FMA>(&row[d..][cols.clone()], gk, turn, h.eps, 1.0, &mut k[cols.clone()]);
-            for (p, (k, _)) in p.iter_mut().zip(past) {
-                *p = dot::<FMA>(&q, &k[here.clone()][cols.clone()]);
-            }
-            if let Some(last) = p.last_mut() {
-                *last = dot::<FMA>(&q, &k[cols.clone()]);
-            }
-            let n = p.len();
-            softmax_body::<FMA>(&mut p, n);
-            let o = &mut out[cols.clone()];
-            for (&p, (_, v)) in p.iter().zip(past) {
-                add_scaled::<FMA>(o, p, &v[here.clone()][cols.clone()]);
-            }
-            if let Some(&last) = p.last() {
-                add_scaled::<FMA>(o, last, &v[cols]);
-            }
+            prepare::<FMA>(&row[cols.clone()], gq, turn, h.eps, h.scale(), &mut q[cols.clone()]);
+            prepare::<FMA>(&row[d..][cols.clone()], gk, turn, h.eps, 1.0, &mut k[cols]);
+        }
+    }
+    // One step of the past after another: its rows lie side by side, while a row's steps are far apart in memory.
+    let (k, v): (&[f32], &[f32]) = (k, v);
+    for (j, (k, _)) in past.iter().copied().chain([(k, v)]).enumerate() {
+        let pairs = q.chunks_exact(hd).zip(k.chunks_exact(hd));
+        for (p, (q, k)) in p.iter_mut().skip(j).step_by(seen).zip(pairs) {
+            *p = dot::<FMA>(q, k);
+        }
+    }
+    softmax_body::<FMA>(&mut p, seen);
+    out.fill(0.0);
+    for (j, (_, v)) in past.iter().copied().chain([(k, v)]).enumerate() {
+        let pairs = out.chunks_exact_mut(hd).zip(v.chunks_exact(hd));
+        for (p, (o, v)) in p.iter().skip(j).step_by(seen).zip(pairs) {
+            add_scaled::<FMA>(o, *p, v);
         }
     }
 }

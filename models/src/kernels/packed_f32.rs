@@ -1,8 +1,9 @@
 //! The matrix product in f32 (AVX2 and fused multiply-add).
 //!
-//! B is packed into panels of 16 columns, row after row, and A into panels of 6 rows: the rows as they are, a fixed stride
-//! apart ([`ROW`]), or side by side where A is transposed. The inner kernel keeps 6 x 16 sums in 12 registers. Every sum runs in order
-//! over blocks of the summed dimension that depend on its length alone, so neither tiles nor threads change the bits.
+//! B is packed into panels of 16 columns, row after row. A is read where it lies, six rows at a time; where it is transposed, or
+//! its rows would push one another out of the cache, it is packed into panels of 6 rows first ([`rows_of_a`]). The inner kernel
+//! keeps 6 x 16 sums in 12 registers. Every sum runs in order over blocks of the summed dimension that depend on its length alone,
+//! so neither tiles nor threads change the bits.
 //!
 //! The tiling is that of Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication",
 //! <https://doi.org/10.1145/1356052.1356053>.
@@ -23,9 +24,10 @@ const DEPTH: usize = 256;
 const BAND: usize = 16 * TILE_ROWS;
 /// Columns of B that are packed at a time (1 MiB: the third-level cache).
 const STRIP: usize = 64 * TILE_COLS;
-/// Numbers between rows of an A panel: the longest row plus one cache line, so that rows fall into different sets. Fixed,
-/// so that all rows are read from one address.
+/// Numbers between rows of a packed A panel: the longest row plus one cache line, so that rows fall into different sets.
 const ROW: usize = DEPTH + 16;
+/// Rows this many numbers apart (4 KiB), or a multiple of it, share their sets of the first-level cache.
+const SAME_SETS: usize = 1024;
 
 thread_local! {
     static PANELS: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
@@ -58,8 +60,8 @@ pub(super) unsafe fn matmul(a: View<'_>, b: View<'_>, c: Target, add: bool) {
                     let part = a.part(top, height, from, len);
                     // SAFETY: the buffer holds a band; the rest is promised by the caller.
                     unsafe {
-                        let side_by_side = pack_a(part, pa);
-                        let band = Band { a: pa, side_by_side, b: pb, height, depth: len, width };
+                        let a = rows_of_a(part, pa);
+                        let band = Band { a, b: pb, height, depth: len, width };
                         band.multiply(c.at(top, left), add || from > 0);
                     }
                 }
@@ -113,8 +115,8 @@ pub(super) unsafe fn matmul_packed(
                 let at = from * n.next_multiple_of(TILE_COLS) + left * len;
                 // SAFETY: the buffer holds a band; the part lies inside its matrix; the rest is promised by the caller.
                 unsafe {
-                    let side_by_side = pack_a(a.part(top, height, from, len), pa);
-                    let band = Band { a: pa, side_by_side, b: &b[at..], height, depth: len, width };
+                    let a = rows_of_a(a.part(top, height, from, len), pa);
+                    let band = Band { a, b: &b[at..], height, depth: len, width };
                     band.multiply(c.at(top, 0), add || from > 0);
                 }
             }
@@ -122,34 +124,46 @@ pub(super) unsafe fn matmul_packed(
     });
 }
 
-/// Packs rows of A (at most [`BAND`]); says whether the panels hold six rows side by side.
+/// Where the inner kernel finds a band of A.
+#[derive(Clone, Copy)]
+struct Rows {
+    start: *const f32,
+    /// Numbers from one panel of six rows to the next.
+    next_panel: usize,
+    /// Numbers from one row of a panel to the next.
+    next_row: usize,
+    /// The six numbers of a column lie side by side.
+    side_by_side: bool,
+}
+
+/// A band of A (at most [`BAND`] rows), as it lies or packed into `out`.
 ///
 /// # Safety
-/// The processor must have the instructions; `out` must hold a whole band.
+/// The processor must have the instructions; `out` must hold a whole band, and both must outlive what is returned.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn pack_a(a: View<'_>, out: &mut [f32]) -> bool {
-    let (rows, k, start) = (a.rows(), a.cols(), a.start());
+unsafe fn rows_of_a(a: View<'_>, out: &mut [f32]) -> Rows {
+    let (rows, k, start, stride) = (a.rows(), a.cols(), a.start(), a.row_stride());
+    if (a.col_stride() == 1 || k == 1) && (stride % SAME_SETS != 0 || rows == 1) {
+        return Rows { start, next_panel: TILE_ROWS * stride, next_row: stride, side_by_side: false };
+    }
     let out = out.as_mut_ptr();
-    if a.row_stride() != 1 || k == 1 {
+    let next_panel = TILE_ROWS * ROW;
+    if stride != 1 {
         for r in 0..rows {
             // SAFETY: row r has k readable numbers; panel rows have ROW >= DEPTH places.
             unsafe {
-                let (from, to) = (start.add(r * a.row_stride()), out.add(r * ROW));
-                if a.col_stride() == 1 {
-                    std::ptr::copy_nonoverlapping(from, to, k);
-                } else {
-                    (0..k).for_each(|l| *to.add(l) = *from.add(l * a.col_stride()));
-                }
+                let (from, to) = (start.add(r * stride), out.add(r * ROW));
+                (0..k).for_each(|l| *to.add(l) = *from.add(l * a.col_stride()));
             }
         }
-        return false;
+        return Rows { start: out, next_panel, next_row: ROW, side_by_side: false };
     }
     for l in 0..k {
         for (panel, top) in (0..rows).step_by(TILE_ROWS).enumerate() {
             // SAFETY: column l has `rows` readable numbers; a panel has six rows of ROW >= k places.
             unsafe {
                 let from = start.add(l * a.col_stride() + top);
-                let to = out.add(panel * TILE_ROWS * ROW + l * TILE_ROWS);
+                let to = out.add(panel * next_panel + l * TILE_ROWS);
                 if rows - top >= TILE_ROWS {
                     std::ptr::copy_nonoverlapping(from, to, TILE_ROWS);
                 } else {
@@ -158,7 +172,7 @@ unsafe fn pack_a(a: View<'_>, out: &mut [f32]) -> bool {
             }
         }
     }
-    true
+    Rows { start: out, next_panel, next_row: 1, side_by_side: true }
 }
 
 /// Packs B: panels of 16 columns, row after row; columns beyond the last one are zero.
@@ -246,10 +260,9 @@ fn transposed(r: [__m256; 8]) -> [__m256; 8] {
     out
 }
 
-/// Packed rows of A and columns of B.
+/// Rows of A and packed columns of B.
 struct Band<'a> {
-    a: &'a [f32],
-    side_by_side: bool,
+    a: Rows,
     b: &'a [f32],
     height: usize,
     depth: usize,
@@ -260,7 +273,8 @@ impl Band<'_> {
     /// Multiplies all tiles.
     ///
     /// # Safety
-    /// The processor must have the instructions; `c` must point to `height x width` numbers of its own.
+    /// The processor must have the instructions; `a` must be `height` rows of `depth` readable numbers; `c` must point to
+    /// `height x width` numbers of its own.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn multiply(&self, c: Target, add: bool) {
         for left in (0..self.width).step_by(TILE_COLS) {
@@ -268,14 +282,14 @@ impl Band<'_> {
             let b = self.b[left * self.depth..].as_ptr();
             for (panel, top) in (0..self.height).step_by(TILE_ROWS).enumerate() {
                 let rows = TILE_ROWS.min(self.height - top);
-                let a = self.a[panel * TILE_ROWS * ROW..].as_ptr();
                 // SAFETY: the panels hold `rows` rows and 16 columns of `depth` numbers; the tile lies inside c.
                 unsafe {
+                    let a = self.a.start.add(panel * self.a.next_panel);
                     let c = c.at(top, left);
-                    if self.side_by_side {
-                        any_rows::<1, TILE_ROWS>(rows, cols, self.depth, a, b, c, add);
+                    if self.a.side_by_side {
+                        any_rows::<TILE_ROWS>(rows, cols, self.depth, a, 1, b, c, add);
                     } else {
-                        any_rows::<ROW, 1>(rows, cols, self.depth, a, b, c, add);
+                        any_rows::<1>(rows, cols, self.depth, a, self.a.next_row, b, c, add);
                     }
                 }
             }
@@ -288,11 +302,12 @@ impl Band<'_> {
 /// # Safety
 /// As [`tile`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn any_rows<const NEXT_ROW: usize, const NEXT: usize>(
+unsafe fn any_rows<const NEXT: usize>(
     rows: usize,
     cols: usize,
     depth: usize,
     a: *const f32,
+    next_row: usize,
     b: *const f32,
     c: Target,
     add: bool,
@@ -301,9 +316,9 @@ unsafe fn any_rows<const NEXT_ROW: usize, const NEXT: usize>(
         ($($n:literal)*) => {
             match (rows, cols > 8) {
                 // SAFETY: promised by the caller.
-                $(($n, true) => unsafe { tile::<$n, 2, NEXT_ROW, NEXT>(cols, depth, a, b, c, add) },
+                $(($n, true) => unsafe { tile::<$n, 2, NEXT>(cols, depth, a, next_row, b, c, add) },
                 // SAFETY: promised by the caller.
-                ($n, false) => unsafe { tile::<$n, 1, NEXT_ROW, NEXT>(cols, depth, a, b, c, add) },)*
+                ($n, false) => unsafe { tile::<$n, 1, NEXT>(cols, depth, a, next_row, b, c, add) },)*
                 _ => unreachable!("a tile has 1 to 6 rows"),
             }
         };
@@ -314,13 +329,14 @@ unsafe fn any_rows<const NEXT_ROW: usize, const NEXT: usize>(
 /// The inner kernel: `R` rows times `V` vectors of 8 columns, of which `cols` count.
 ///
 /// # Safety
-/// `a` holds `depth` numbers of `R` rows at the given strides, `b` `depth` rows of 16, `c` `R x cols` numbers.
+/// `a` holds `depth` numbers of `R` rows, `next_row` apart, each `NEXT` apart, `b` `depth` rows of 16, `c` `R x cols` numbers.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn tile<const R: usize, const V: usize, const NEXT_ROW: usize, const NEXT: usize>(
+unsafe fn tile<const R: usize, const V: usize, const NEXT: usize>(
     cols: usize,
     depth: usize,
     mut a: *const f32,
+    next_row: usize,
     mut b: *const f32,
     c: Target,
     add: bool,
@@ -334,7 +350,7 @@ unsafe fn tile<const R: usize, const V: usize, const NEXT_ROW: usize, const NEXT
                 *right = _mm256_loadu_ps(b.add(8 * v));
             }
             for (r, sums) in sums.iter_mut().enumerate() {
-                let left = _mm256_broadcast_ss(&*a.add(r * NEXT_ROW));
+                let left = _mm256_broadcast_ss(&*a.add(r * next_row));
                 for (sum, right) in sums.iter_mut().zip(right) {
                     *sum = _mm256_fmadd_ps(left, right, *sum);
                 }

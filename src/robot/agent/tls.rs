@@ -146,6 +146,10 @@ pub(super) fn accept(identity: &Identity, socket: TcpStream) -> io::Result<TcpSt
 
 /// Starts a TLS handshake with the one server that has this fingerprint.
 pub(super) fn connect(fingerprint: &str, socket: TcpStream) -> io::Result<TcpStream> {
+    shake_hands(rustls::Connection::Client(client(fingerprint)?), socket)
+}
+
+fn client(fingerprint: &str) -> io::Result<ClientConnection> {
     let provider = provider();
     let verifier = Pinned { fingerprint: fingerprint.trim().to_lowercase(), provider: Arc::clone(&provider) };
     let config = ClientConfig::builder_with_provider(provider)
@@ -155,8 +159,7 @@ pub(super) fn connect(fingerprint: &str, socket: TcpStream) -> io::Result<TcpStr
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     let name = ServerName::try_from(NAME).map_err(other)?;
-    let connection = ClientConnection::new(Arc::new(config), name).map_err(other)?;
-    shake_hands(rustls::Connection::Client(connection), socket)
+    ClientConnection::new(Arc::new(config), name).map_err(other)
 }
 
 fn shake_hands(mut tls: rustls::Connection, socket: TcpStream) -> io::Result<TcpStream> {
@@ -197,6 +200,16 @@ fn pair() -> io::Result<(TcpStream, TcpStream)> {
 /// So much may wait to be written to a side before no more is read for it.
 const WAITING: usize = 1 << 18;
 
+/// Moves what has come in and is in the clear behind `plain`; says whether the other side has closed.
+#[cfg(unix)]
+fn take_plain(tls: &mut rustls::Connection, plain: &mut Vec<u8>) -> io::Result<bool> {
+    let state = tls.process_new_packets().map_err(other)?;
+    let before = plain.len();
+    plain.resize(before + state.plaintext_bytes_to_read(), 0);
+    io::Read::read_exact(&mut tls.reader(), plain.get_mut(before..).unwrap_or_default())?;
+    Ok(state.peer_has_closed())
+}
+
 /// Carries bytes both ways until one side ends.
 #[cfg(unix)]
 fn carry(mut tls: rustls::Connection, outer: &TcpStream, inner: &TcpStream) -> io::Result<()> {
@@ -206,18 +219,25 @@ fn carry(mut tls: rustls::Connection, outer: &TcpStream, inner: &TcpStream) -> i
     inner.set_nonblocking(true)?;
     let mut to_inner: Vec<u8> = Vec::new();
     let mut buffer = vec![0u8; 16 << 10];
+    // What came in one packet with the end of the handshake is in the clear already; no poll will tell of it.
+    let mut closed = take_plain(&mut tls, &mut to_inner)?;
     let would_block =
         |e: &io::Error| matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
-    loop {
+    while !(closed && to_inner.is_empty()) {
         let mut fds = [(outer, tls.wants_write()), (inner, !to_inner.is_empty())].map(|(s, write)| {
             libc::pollfd { fd: s.as_raw_fd(), events: if write { libc::POLLOUT } else { 0 }, revents: 0 }
         });
         let [of_outer, of_inner] = &mut fds;
-        if to_inner.len() < WAITING {
-            of_outer.events |= libc::POLLIN;
-        }
-        if !tls.wants_write() {
-            of_inner.events |= libc::POLLIN;
+        if closed {
+            // Only what it has said is left to be told; poll passes over a descriptor below zero.
+            of_outer.fd = -1;
+        } else {
+            if to_inner.len() < WAITING {
+                of_outer.events |= libc::POLLIN;
+            }
+            if !tls.wants_write() {
+                of_inner.events |= libc::POLLIN;
+            }
         }
         // SAFETY: two pollfds that live through the call.
         if unsafe { libc::poll(fds.as_mut_ptr(), 2, -1) } < 0 {
@@ -231,21 +251,13 @@ fn carry(mut tls: rustls::Connection, outer: &TcpStream, inner: &TcpStream) -> i
         let readable = libc::POLLIN | libc::POLLHUP | libc::POLLERR;
         if ready_outer & readable != 0 && to_inner.len() < WAITING {
             match tls.read_tls(&mut &*outer) {
-                Ok(0) => return Ok(()),
-                Ok(_) => {
-                    let state = tls.process_new_packets().map_err(other)?;
-                    let mut plain = vec![0u8; state.plaintext_bytes_to_read()];
-                    tls.reader().read_exact(&mut plain)?;
-                    to_inner.extend(plain);
-                    if state.peer_has_closed() && to_inner.is_empty() {
-                        return Ok(());
-                    }
-                }
+                Ok(0) => closed = true,
+                Ok(_) => closed = take_plain(&mut tls, &mut to_inner)?,
                 Err(e) if would_block(&e) => {}
                 Err(e) => return Err(e),
             }
         }
-        if ready_inner & readable != 0 && !tls.wants_write() {
+        if ready_inner & readable != 0 && !tls.wants_write() && !closed {
             match (&*inner).read(&mut buffer) {
                 Ok(0) => {
                     tls.send_close_notify();
@@ -274,6 +286,7 @@ fn carry(mut tls: rustls::Connection, outer: &TcpStream, inner: &TcpStream) -> i
             }
         }
     }
+    Ok(())
 }
 
 #[cfg(not(unix))]
@@ -286,6 +299,36 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::io::{Read, Write};
+
+    #[test]
+    fn what_comes_with_the_end_of_the_handshake_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity::open_or_create(&dir.path().join("robot.toml")).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, served) = (identity.clone(), listener.accept().unwrap().0);
+        let server = std::thread::spawn(move || accept(&server, served).unwrap());
+        let mut tls = client(&identity.fingerprint).unwrap();
+        while tls.is_handshaking() {
+            while tls.wants_write() {
+                tls.write_tls(&mut socket).unwrap();
+            }
+            tls.read_tls(&mut socket).unwrap();
+            tls.process_new_packets().unwrap();
+        }
+        // The client's last word of the handshake waits still; its first words go into the same packet.
+        tls.writer().write_all(b"hello").unwrap();
+        let mut packet = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut packet).unwrap();
+        }
+        socket.write_all(&packet).unwrap();
+        let mut plain = server.join().unwrap();
+        plain.set_read_timeout(Some(HANDSHAKE)).unwrap();
+        let mut heard = [0u8; 5];
+        plain.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"hello");
+    }
 
     #[test]
     fn bytes_go_both_ways_and_a_foreign_certificate_is_refused() {
