@@ -115,6 +115,12 @@ pub struct PolicyImproveSpec {
     pub model: String,
     /// Data that the policy was learnt from.
     pub dataset: PathBuf,
+    /// Recordings whose first frames and words the episodes start from; without, `dataset`.
+    #[serde(default)]
+    pub starts: Option<PathBuf>,
+    /// Futures of which the model acts out the best one itself; 0 = the policy acts.
+    #[serde(default)]
+    pub own_actions: usize,
     /// Policy folder to write; the imagined episodes go beside it, into `OUT-imagined`.
     pub out: PathBuf,
     /// Episodes to imagine.

@@ -83,3 +83,16 @@ fn a_policy_goes_from_data_to_a_bundle_its_first_stage_and_a_server() {
     server.kill().unwrap();
     server.wait().unwrap();
 }
+
+#[test]
+fn a_policy_that_goes_for_pictures_is_refused_where_it_would_be_told_by_words() {
+    let home = Home::new();
+    RobotFile::tabletop("my arm", 128).write(&home.path("arm.toml")).unwrap();
+    let bundle = ["bundle", "--policy", "push-goal", "--robot", "arm.toml", "--out", "go.bundle"];
+    let refused = json(&home, &bundle, 1);
+    assert!(refused["error"].as_str().unwrap().contains("push-goal goes for pictures"), "{refused}");
+    assert!(!home.path("go.bundle").exists());
+    let alone = ["policy", "evaluate", "--policy", "push-goal", "--in", "world:tabletop"];
+    home.fails(&alone, &["--subgoals"]);
+    home.fails(&["serve", "--policy", "push-goal", "--listen", "127.0.0.1:0"], &["goes for pictures"]);
+}

@@ -213,6 +213,38 @@ fn a_goal_policy_is_learnt_led_by_imagined_pictures_and_watched() {
     assert!(w.find(Some(Role::Image), "Goal picture").is_none());
 }
 
+#[test]
+fn what_the_shipped_model_imagines_by_itself_is_learnt_from() {
+    if !display() {
+        return;
+    }
+    let project = tempfile::tempdir().unwrap();
+    dataset(&project.path().join("elsewhere/pushes"), 5, 128, Look::Plain);
+    // Pictures are the shipped model's, so that what it knows of pushing counts; the policy knows nothing.
+    let setup = r#"{ "format": 1, "view": { "size": [1380.0, 860.0] },
+        "policy": { "size": "micro", "iterations": 4, "snapshots": 0, "steps": 40, "model": "tabletop", "imagined": 4, "witnesses": 0,
+                    "acted_futures": 1 } }"#;
+    let mut w = Window::on(project, setup);
+    w.import();
+    w.click_role(Some(Role::Button), "Policy");
+    w.click("Learn policy");
+    let policy = w.project.join("policies/pushes-policy");
+    w.wait("the policy", |w| w.has("Done") && policy.join("model.safetensors").is_file());
+    w.click_role(Some(Role::RadioButton), "Improve");
+    w.wait("who acts", |w| w.has("The policy tries, with noise"));
+    w.click_role(Some(Role::RadioButton), "Model");
+    w.wait("what that means", |w| {
+        w.has("the world model does what it imagines") && w.has("Imagined futures")
+    });
+    w.picture("policy-improve");
+    w.click("Imagine and learn");
+    w.wait("what was imagined", |w| w.has("Surely succeed "));
+    let improved = w.project.join("policies/pushes-policy-improved");
+    w.wait("the improved policy", |w| w.has("Done") && improved.join("model.safetensors").is_file());
+    w.picture("policy-improved");
+    assert!(w.project.join("policies/pushes-policy-improved-imagined/meta/info.json").is_file());
+}
+
 /// Pictures of the three screens for `docs/images/`, with the shipped model: set `FORERUN_TEST_KEEP` to a folder and run it
 /// by name with `--ignored`.
 #[test]

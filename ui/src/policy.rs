@@ -114,6 +114,12 @@ pub struct PolicyDoc {
     pub goal_futures: usize,
     /// Episodes to imagine.
     pub imagined: usize,
+    /// In them the world model acts by itself, not the policy.
+    pub model_acts: bool,
+    /// Futures of which the model acts out the best one.
+    pub acted_futures: usize,
+    /// Dataset whose first frames and words they start from, by name; empty: what is learnt from.
+    pub starts: String,
     /// Other seeds under which a success must succeed again.
     pub witnesses: usize,
     /// Policies to rank, by name.
@@ -151,6 +157,9 @@ impl Default for PolicyDoc {
             ahead: SubgoalSettings::default().ahead,
             goal_futures: SubgoalSettings::default().futures,
             imagined: 100,
+            model_acts: false,
+            acted_futures: 2,
+            starts: String::new(),
             witnesses: 3,
             ranked: BTreeSet::new(),
             with_snapshots: true,
@@ -172,6 +181,7 @@ impl PolicyDoc {
         self.ahead = self.ahead.clamp(1, 40);
         self.goal_futures = self.goal_futures.clamp(1, 32);
         self.imagined = self.imagined.clamp(1, 5000);
+        self.acted_futures = self.acted_futures.clamp(1, 32);
         self.witnesses = self.witnesses.clamp(0, 16);
         self.unfinished.truncate(20);
     }

@@ -371,11 +371,32 @@ fn imagined_experience_says_what_was_sure_and_what_was_doubtful() {
         _ => None,
     });
     assert!(spec.out.ends_with("policies/push-improved") && spec.witnesses == 3);
+    assert_eq!((spec.own_actions, spec.starts), (0, None));
     let found = json!({ "tried": 100, "accepted": 31, "doubtful": 12, "frames": 900 });
     report(&w, job, json!({ "stage": "imagined", "experience": found }));
     w.steps(3);
     w.harness.get_by_label("Surely succeed 31 under every witness");
     w.harness.get_by_label("Doubtful 12 under one seed only; left out");
+}
+
+#[test]
+fn the_model_may_act_in_imagined_episodes_and_they_may_start_elsewhere() {
+    let mut w = ready(WIDE);
+    part(&mut w, PolicyPart::Improve);
+    assert!(w.harness.query_by_label("Imagined futures").is_none());
+    w.harness.get_by_label("Model").click();
+    w.steps(3);
+    w.harness.get_by_label("Imagined futures");
+    w.app().policy.starts = "pushes".into();
+    w.steps(2);
+    w.harness.get_by_label("Imagine and learn").click();
+    w.steps(3);
+    let spec = sent(&w, |r| match r {
+        Request::PolicyImprove { spec, .. } => Some(spec),
+        _ => None,
+    });
+    assert_eq!(spec.own_actions, 2);
+    assert!(spec.starts.unwrap().ends_with("datasets/pushes"));
 }
 
 #[test]

@@ -52,8 +52,8 @@ pub struct Imagined {
 
 /// A batch of futures that advance together.
 ///
-/// A future's noise depends on its own stream alone. Its last bits may depend on how many others are beside it (matrix
-/// products of another height add up in another order), so a record names its whole batch.
+/// A future's noise depends on its own stream alone, and on the processor so do its frames. On cards its last bits may depend on
+/// how many others are beside it (matrix products of another height add up in another order), so a record names its whole batch.
 pub struct Rollout<'a> {
     model: &'a Dreamer,
     streams: Vec<Stream>,

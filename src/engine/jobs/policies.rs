@@ -260,7 +260,7 @@ fn about(model: Option<&Arc<Loaded>>) -> Value {
     })
 }
 
-/// One round of imagined experience: the policy acts in the model, and what surely succeeds there is learnt along with
+/// One round of imagined experience: the policy (or the model itself) acts in the model, and what surely succeeds there is learnt along with
 /// the old data.
 ///
 /// # Errors
@@ -286,13 +286,14 @@ pub fn improve_policy(
         seed: spec.seed,
         witnesses: spec.witnesses,
         agreed: spec.witnesses,
+        own_actions: spec.own_actions,
         ..ExperienceSettings::default()
     };
     let told = |done: usize, all: usize| context.progress(done as u64, all as u64, "imagining episodes");
     let cancel = context.cancel.flag();
-    let found =
-        imagine_experience(&policy, model.model.as_ref(), &spec.dataset, &wanted, &imagined, &told, cancel)
-            .map_err(|failure| ended(context, failure))?;
+    let starts = spec.starts.as_ref().unwrap_or(&spec.dataset);
+    let found = imagine_experience(&policy, model.model.as_ref(), starts, &wanted, &imagined, &told, cancel)
+        .map_err(|failure| ended(context, failure))?;
     report(context, json!({ "stage": "imagined", "experience": found, "dataset": imagined }));
     if found.accepted == 0 {
         return Err(Failure::new(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use forerun_models::policy::Kind;
 use forerun_models::{Channel, Contract};
 use serde_json::{Value, json};
 
@@ -96,10 +97,13 @@ pub fn manifest(contract: &Contract, lineage: Value, robot: &RobotFile) -> Resul
 /// Packs a policy folder for a robot into a signed file.
 ///
 /// # Errors
-/// A folder that is no policy, a policy that does not fit the robot, a file that cannot be written.
+/// A folder that is no policy, a goal policy, one that does not fit the robot, a file that cannot be written.
 pub fn pack(policy: &Path, robot: &RobotFile, out: &Path, key: &SigningKey) -> Result<Bundle, BundleError> {
-    let (contract, _) = forerun_models::policy::Policy::describe(policy)
+    let (contract, config) = forerun_models::policy::Policy::describe(policy)
         .map_err(|e| BundleError::Damaged(format!("{} is no policy: {e}", policy.display())))?;
+    if config.kind == Kind::Goal {
+        return Err(BundleError::GoalPolicy(contract.name));
+    }
     let mut files = BTreeMap::new();
     for (i, name) in FILES.iter().enumerate() {
         let path = policy.join(name);

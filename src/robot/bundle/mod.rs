@@ -47,6 +47,11 @@ pub enum BundleError {
         "this bundle is signed with the key {0}, which is not trusted here. If you know whose it is, trust that key first"
     )]
     Stranger(String),
+    /// A goal policy: a robot is told by words, and nothing would say which picture to go for.
+    #[error(
+        "{0} goes for pictures, and a robot is told by words. Pack a policy of the kind direct (forerun policy train --kind direct)"
+    )]
+    GoalPolicy(String),
     /// It is for another robot.
     #[error("this bundle does not fit this robot: {}", .0.join("; "))]
     Mismatch(Vec<String>),

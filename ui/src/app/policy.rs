@@ -342,6 +342,8 @@ impl Studio {
             policy,
             model: self.model_folder(),
             dataset,
+            starts: self.data.entry(&self.policy.starts).map(|e| e.folder.clone()),
+            own_actions: if self.policy.model_acts { self.policy.acted_futures } else { 0 },
             out: self.policy_out(),
             episodes: self.policy.imagined,
             steps: self.policy.steps.min(60),

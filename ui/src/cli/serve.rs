@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use forerun::policy::Deciding;
 use forerun::robot::openpi::{PolicyService, serve, server};
 use forerun::{Failure, interrupt};
 use serde_json::json;
@@ -43,6 +44,7 @@ pub(super) fn token(path: Option<&PathBuf>) -> Result<Option<String>, Failure> {
 pub(super) fn run(arguments: Arguments) -> Answer {
     let Protocol::Openpi = arguments.protocol;
     let policy = forerun::policy::load_policy(&arguments.policy)?;
+    Deciding::Alone.check(Some(policy.network().config().kind))?;
     let token = token(arguments.token_file.as_ref())?;
     let name = policy.contract().name.clone();
     let listener = server::listen(arguments.listen, token.as_deref()).map_err(Failure::from_error)?;

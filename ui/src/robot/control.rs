@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use forerun::Frame;
+use forerun::models::policy::{Kind as PolicyKind, Policy};
 use forerun::robot::agent::Client;
 use forerun::robot::agent::cameras::from_base64;
 use forerun::robot::agent::child::AgentChild;
@@ -471,6 +472,10 @@ impl Listing {
         let files = listed(&project.join("robots"), |p| p.extension().is_some_and(|e| e == "toml"));
         let mut policies = listed(&project.join("policies"), |p| p.join("contract.json").is_file());
         policies.extend(forerun::policy::shipped_policies());
+        // A robot is told by words; what cannot be read is listed, and says why when it is packed.
+        policies.retain(|folder| {
+            Policy::describe(folder).map_or(true, |(_, config)| config.kind == PolicyKind::Direct)
+        });
         let (old_files, old_policies) = {
             let s = shared.lock();
             (s.files.clone(), s.policies.clone())

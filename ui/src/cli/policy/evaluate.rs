@@ -27,7 +27,7 @@ enum Search {
 
 #[derive(Args, Debug)]
 pub(in super::super) struct Arguments {
-    /// Policy folder, or the name of a policy that comes with Forerun (push-direct)
+    /// Policy folder, or the name of a policy that comes with Forerun (push-direct, push-goal)
     #[arg(long, required_unless_present_any = ["planner", "own_actions"])]
     policy: Option<PathBuf>,
     /// Where: world:tabletop (physics) or model:MODEL (imagination)

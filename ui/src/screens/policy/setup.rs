@@ -420,6 +420,37 @@ fn imagining(app: &mut Studio, ui: &mut Ui, s: &Strings) {
     if let Some(v) = whole(ui, &s.policy.witnesses, &s.policy.witnesses_tip, doc.witnesses as u64, 0..=16) {
         edit(app, |doc| doc.witnesses = v as usize);
     }
+    starts(app, ui, s);
+    section(ui, &s.policy.acts, |_| ());
+    let choices = [
+        (false, s.policy.policy_acts.as_str(), s.policy.policy_acts_tip.as_str()),
+        (true, s.policy.model_acts.as_str(), s.policy.model_acts_tip.as_str()),
+    ];
+    if let Some(model) = segments(ui, doc.model_acts, &choices) {
+        edit(app, |doc| doc.model_acts = model);
+    }
+    hint(ui, if doc.model_acts { &s.policy.model_acts_tip } else { &s.policy.policy_acts_tip });
+    if doc.model_acts {
+        let (name, tip) = (&s.policy.goal_futures, &s.policy.acted_futures_tip);
+        if let Some(v) = whole(ui, name, tip, doc.acted_futures as u64, 1..=32) {
+            edit(app, |doc| doc.acted_futures = v as usize);
+        }
+    }
+}
+
+/// Where imagined episodes start.
+fn starts(app: &mut Studio, ui: &mut Ui, s: &Strings) {
+    let all = app.data.entries.iter().flat_map(|all| all.iter()).filter(|e| e.trouble.is_empty());
+    let mut choices = vec![(String::new(), s.policy.starts_own.clone())];
+    choices.extend(all.map(|e| (e.name.clone(), e.name.clone())));
+    let now = app.policy.starts.clone();
+    let shown =
+        choices.iter().find(|(name, _)| *name == now).or(choices.first()).map(|(_, shown)| shown.clone());
+    row(ui, &s.policy.starts, &s.policy.starts_tip, |ui| {
+        if let Some(name) = choose(ui, &s.policy.starts, &shown.unwrap_or_default(), 150.0, &choices) {
+            edit(app, |doc| doc.starts = name);
+        }
+    });
 }
 
 fn name(app: &mut Studio, ui: &mut Ui, s: &Strings) {
