@@ -69,6 +69,11 @@ impl Intent {
             return Ok(());
         }
         std::fs::create_dir_all(&to).map_err(at(&to))?;
+        // While another policy is replaced there is none: its contract would make the new weights look whole.
+        if whole {
+            let contract = to.join(CONTRACT_FILE);
+            std::fs::remove_file(&contract).map_err(at(&contract))?;
+        }
         for name in FILES {
             let from = self.folder.join(name);
             if name == "lineage.json" && !from.exists() {
@@ -78,5 +83,41 @@ impl Intent {
             fsx::write_atomic(&to.join(name), &bytes).map_err(at(&to))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_copy_that_was_cut_short_is_made_whole_and_a_whole_one_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (policy, model) = (dir.path().join("policy"), dir.path().join("model"));
+        std::fs::create_dir(&policy).unwrap();
+        for name in FILES {
+            std::fs::write(policy.join(name), name).unwrap();
+        }
+        let sha256 = fsx::sha256_file(&policy.join(FILES[0])).unwrap();
+        let intent = Intent { folder: policy, sha256 };
+        let copy = model.join(intent::FOLDER);
+        let all_there =
+            || FILES.iter().all(|name| std::fs::read_to_string(copy.join(name)).is_ok_and(|t| t == *name));
+        intent.put_into(&model).unwrap();
+        assert!(all_there());
+        // Killed between two files: the weights are there, what comes after them is not.
+        for name in &FILES[1..] {
+            std::fs::remove_file(copy.join(name)).unwrap();
+        }
+        intent.put_into(&model).unwrap();
+        assert!(all_there());
+        // Other weights than the policy's.
+        std::fs::write(copy.join(FILES[0]), "other").unwrap();
+        intent.put_into(&model).unwrap();
+        assert!(all_there());
+        std::fs::write(copy.join(FILES[1]), "mine").unwrap();
+        intent.put_into(&model).unwrap();
+        assert!(!all_there());
     }
 }
