@@ -138,17 +138,18 @@ pub fn imagine_experience(
         work();
         helpers.into_iter().for_each(|helper| drop(helper.join()));
     });
+    // All of them must be over before anything is written: a run that was stopped leaves no half of a dataset.
+    let stopped = || {
+        Failure::new("Imagining experience was stopped.", "Start it again; the same seed imagines the same.")
+    };
+    let outcomes = slots
+        .into_iter()
+        .map(|slot| slot.into_inner().unwrap_or_else(|e| e.into_inner()).ok_or_else(stopped)?)
+        .collect::<Result<Vec<Outcome>, Failure>>()?;
     let mut experience = Experience::default();
     let mut writer: Option<(DatasetWriter, DatasetSpec)> = None;
     let data = |e: crate::dataset::DatasetError| Failure::from_error(e);
-    for slot in slots {
-        let outcome = slot.into_inner().unwrap_or_else(|e| e.into_inner());
-        let outcome = outcome.ok_or_else(|| {
-            Failure::new(
-                "Imagining experience was stopped.",
-                "Start it again; the same seed imagines the same.",
-            )
-        })??;
+    for outcome in outcomes {
         experience.tried += 1;
         match outcome {
             Outcome::Failed => {}
