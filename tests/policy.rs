@@ -468,6 +468,13 @@ mod ahead {
         let found = round(&bench, "imagined");
         assert_eq!((found.tried, found.accepted, found.doubtful), (3, 3, 0));
         assert_eq!(found.frames, 9, "each is over after two steps");
+        // A round that is stopped leaves nothing that would be in the way of the next one, also after a success.
+        let (stop, model) = (AtomicBool::new(false), bench.model());
+        let many = ExperienceSettings { episodes: 200, ..settings };
+        let told = |_: usize, _: usize| stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (data, out) = (bench.path("data"), bench.path("stopped"));
+        assert!(imagine_experience(&policy, model.as_ref(), &data, &many, &out, &told, &stop).is_err());
+        assert!(!out.exists());
         let set = forerun::dataset::Dataset::open(&bench.path("imagined")).unwrap();
         assert_eq!((set.len(), set.total_frames(), set.fps()), (3, 9, 10.0));
         assert!(set.episode(0).unwrap().task.len() > 3);
