@@ -25,8 +25,8 @@ pub struct Worth {
     pub success: f32,
     /// Progress at the end, 0..1.
     pub progress: f32,
-    /// Nearness of the gripper to the nearest thing at the end, in decimetres (a slope to follow before anything is
-    /// touched).
+    /// Nearness of the gripper at the end to where an asked push begins, else to the nearest thing, in decimetres (a slope to
+    /// follow before anything is touched).
     pub reach: f32,
     /// Likeness of the end to a goal picture: minus its root mean squared difference, 0..1.
     pub goal: f32,
